@@ -69,24 +69,25 @@ class Predictor:
         """
         if tta:
             total = sum(
-                _turned_back(self._probabilities(_turned(marker_channels, k)), k) for k in range(8)
+                _turned_back(self.probabilities(_turned(marker_channels, k)), k) for k in range(8)
             )
             probabilities = np.asarray(total, np.float32) / np.float32(8)
         else:
-            probabilities = self._probabilities(marker_channels)
+            probabilities = self.probabilities(marker_channels)
         return np.asarray(np.rint(probabilities * np.float32(255)), np.uint8)
 
-    def self_test(self) -> bool:
-        """Tell whether the network answers the fixed test pattern as it did when exported."""
-        answer = self._probabilities(self_test_pattern()).mean(axis=(1, 2))
-        return bool(np.allclose(answer, self.bundle.metadata.self_test, atol=SELF_TEST_TOLERANCE))
-
-    def _probabilities(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def probabilities(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the probabilities of one tile before rounding, float32 (K, H, W)."""
         height, width = channels.shape[1:]
         padded = pad_to_multiple(channels, 2**self.bundle.metadata.depth)
         feed = {INPUT_NAME: np.ascontiguousarray(padded[None], np.float32)}
         (answer,) = self._session.run([OUTPUT_NAME], feed)
         return np.asarray(answer[0, :, :height, :width], np.float32)
+
+    def self_test(self) -> bool:
+        """Tell whether the network answers the fixed test pattern as it did when exported."""
+        answer = self.probabilities(self_test_pattern()).mean(axis=(1, 2))
+        return bool(np.allclose(answer, self.bundle.metadata.self_test, atol=SELF_TEST_TOLERANCE))
 
 
 def self_test_pattern() -> npt.NDArray[np.float32]:
