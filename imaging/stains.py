@@ -110,8 +110,13 @@ def separate(od: NDArray[np.floating], vectors: StainVectors) -> NDArray[np.floa
         Optical density of DAB (the marker), hematoxylin (the counterstain) and the residual;
         not clipped, so noise stays unbiased.
     """
-    inverse = np.linalg.inv(vectors.matrix).astype(np.float32)
-    return np.asarray(od, dtype=np.float32) @ inverse
+    inverse = np.linalg.inv(vectors.matrix)
+    density = np.ascontiguousarray(od, dtype=np.float32)
+    if not density.size:
+        return density
+    # cv2.transform takes a fifth of the time of a matrix product with three columns.
+    amounts = cv2.transform(density.reshape(1, -1, 3), inverse.T.astype(np.float32))
+    return np.asarray(amounts, dtype=np.float32).reshape(density.shape)
 
 
 def compose(
