@@ -1,0 +1,229 @@
+"""What people outlined on an image: label images and QuPath GeoJSON, read window by window.
+
+Classes of a GeoJSON file become targets by a mapping from class name to one of `vessel`,
+`vegf_cell`, `annotated_area` (outside of which the annotation is not complete) or `ignore`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+import tifffile
+from PIL import Image
+
+from datasets.errors import AnnotationError
+from datasets.geojson import (
+    ANNOTATED_AREA,
+    CLASS_MEANINGS,
+    DEFAULT_CLASSES,
+    IGNORE,
+    read_outlines,
+)
+from datasets.raster import Grid, Ring, even_odd, nearest_indices
+
+_GEOJSON_SUFFIXES = (".geojson", ".json")
+_TIFF_SUFFIXES = (".tif", ".tiff")
+_LABEL_IMAGE_LIMIT_PX = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Labels of one window: int32 (H, W), and bool (H, W) where they are complete."""
+
+    labels: npt.NDArray[np.int32]
+    complete: npt.NDArray[np.bool_]
+
+
+class TargetAnnotation(Protocol):
+    """One target's outlines on one image."""
+
+    def read(self, grid: Grid) -> Labels:
+        """Return the labels at the pixel centres of `grid`; 0 is background."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelImage:
+    """Labels given as an image (H, W) of the section's own size; every pixel is annotated."""
+
+    pixels: npt.NDArray[Any]
+
+    def read(self, grid: Grid) -> Labels:
+        """Return the label of the image pixel in which each pixel centre of `grid` lies."""
+        height, width = self.pixels.shape
+        rows = nearest_indices(grid.y, grid.height, grid.step, height)
+        columns = nearest_indices(grid.x, grid.width, grid.step, width)
+        labels = np.asarray(self.pixels[np.ix_(rows, columns)], np.int32)
+        return Labels(labels, np.ones(labels.shape, np.bool_))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outlines:
+    """Labels given as polygons in image pixels; `areas` bound what was annotated, if any."""
+
+    objects: tuple[shapely.Geometry, ...]
+    areas: tuple[shapely.Geometry, ...] = ()
+
+    def read(self, grid: Grid) -> Labels:
+        """Rasterise the objects at the pixel centres of `grid`, numbered in their order from 1.
+
+        Where objects overlap, the smaller one is on top, so that each keeps a label of its own.
+        """
+        labels = np.zeros((grid.height, grid.width), np.int32)
+        for number in sorted(
+            range(len(self.objects)), key=lambda index: (-self.objects[index].area, index)
+        ):
+            _paint(self.objects[number], grid, labels, number + 1)
+        if not self.areas:
+            return Labels(labels, np.ones(labels.shape, np.bool_))
+        complete = np.zeros(labels.shape, np.uint8)
+        for area in self.areas:
+            _paint(area, grid, complete, 1)
+        return Labels(labels, complete.astype(np.bool_))
+
+
+def open_annotation(
+    path: Path,
+    target: str,
+    size_px: tuple[int, int],
+    classes: Mapping[str, str] = DEFAULT_CLASSES,
+    ignore: Sequence[str] = (),
+) -> TargetAnnotation:
+    """Open the outlines of `target` on an image of `size_px`, width and height.
+
+    Parameters
+    ----------
+    path
+        A label image (PNG, TIFF; 8 or 16 bit; 0 is background; a vessel mask is anything else, a
+        cell has a number of its own) or a QuPath GeoJSON file in full-resolution pixels.
+    classes
+        GeoJSON class name to target, ``annotated_area`` or ``ignore``; capitals do not matter.
+    ignore
+        Further GeoJSON class names that are left out.
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be read, has another size than the image, lies outside of it, or has
+        a class that is neither mapped nor ignored.
+    """
+    if path.suffix.lower() in _GEOJSON_SUFFIXES:
+        meanings = {**classes, **dict.fromkeys(ignore, IGNORE)}
+        return _read_outlines(path, target, size_px, meanings)
+    return LabelImage(_read_label_image(path, size_px))
+
+
+def parse_classes(pairs: Sequence[str]) -> dict[str, str]:
+    """Parse ``"Name=target"`` pairs and add them to the default class mapping.
+
+    Raises
+    ------
+    AnnotationError
+        If a pair has no ``=``, or its right side is not one of `CLASS_MEANINGS`.
+    """
+    classes = dict(DEFAULT_CLASSES)
+    for pair in pairs:
+        name, equals, meaning = (part.strip() for part in pair.rpartition("="))
+        if not (name and equals) or meaning not in CLASS_MEANINGS:
+            raise AnnotationError(
+                f"{pair!r} maps no class; write NAME=TARGET with a target of "
+                f"{', '.join(CLASS_MEANINGS)}",
+                field="classes",
+            )
+        classes[name] = meaning
+    return classes
+
+
+def _read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
+    """Read a label image, refusing another size than the section's before pixels are decoded."""
+    tiff = path.suffix.lower() in _TIFF_SUFFIXES
+    try:
+        size = _tiff_size(path) if tiff else _raster_size(path)
+    except (OSError, ValueError, tifffile.TiffFileError) as error:
+        raise AnnotationError(
+            f"{path.name} is no readable label image; save it as PNG or TIFF, 8 or 16 bit"
+        ) from error
+    if size != size_px:
+        given, wanted = (f"{width} × {height} px" for width, height in (size, size_px))
+        raise AnnotationError(
+            f"{path.name} is {given} but its image is {wanted}; "
+            "export the labels at full resolution"
+        )
+    if size[0] * size[1] > _LABEL_IMAGE_LIMIT_PX:
+        raise AnnotationError(
+            f"{path.name} has {size[0] * size[1]} px; outline so large an image as GeoJSON"
+        )
+    try:
+        pixels = tifffile.imread(path) if tiff else np.asarray(Image.open(path))
+    except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as error:
+        raise AnnotationError(f"{path.name} is damaged; save it again") from error
+    return _one_channel(pixels, path.name)
+
+
+def _raster_size(path: Path) -> tuple[int, int]:
+    with Image.open(path, formats=("PNG",)) as image:
+        return image.size
+
+
+def _tiff_size(path: Path) -> tuple[int, int]:
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        return page.imagewidth, page.imagelength
+
+
+def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    pixels = np.squeeze(pixels)
+    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        colour = pixels[..., :3]
+        if not (colour == colour[..., :1]).all():
+            raise AnnotationError(
+                f"{name} is a colour picture; save labels as one grey channel, 0 for background"
+            )
+        pixels = colour[..., 0]
+    if pixels.ndim != 2:
+        raise AnnotationError(f"{name} has several pages or channels; save one grey channel")
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8)
+    if pixels.dtype.kind not in "ui" or (pixels.dtype.kind == "i" and pixels.min() < 0):
+        raise AnnotationError(f"{name} holds {pixels.dtype} values; save whole numbers from 0")
+    return pixels
+
+
+def _read_outlines(
+    path: Path, target: str, size_px: tuple[int, int], meanings: Mapping[str, str]
+) -> Outlines:
+    found = read_outlines(path, meanings)
+    frame = shapely.box(0, 0, *size_px)
+    if found[target] and not any(outline.intersects(frame) for outline in found[target]):
+        raise AnnotationError(
+            f"every {target} of {path.name} lies outside of the image; "
+            "export the outlines of this image in full-resolution pixels"
+        )
+    return Outlines(found[target], found[ANNOTATED_AREA])
+
+
+def _rings(polygon: shapely.Polygon) -> list[Ring]:
+    return [shapely.get_coordinates(ring)[:-1] for ring in (polygon.exterior, *polygon.interiors)]
+
+
+def _paint(geometry: shapely.Geometry, grid: Grid, labels: npt.NDArray[Any], number: int) -> None:
+    """Write `number` where the geometry covers pixel centres, looking at its bounding box only."""
+    for polygon in shapely.get_parts(geometry):
+        if polygon.is_empty:
+            continue
+        left, top, right, bottom = (
+            edge / grid.step - origin
+            for edge, origin in zip(polygon.bounds, (grid.x, grid.y) * 2, strict=True)
+        )
+        x0, y0 = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
+        x1 = min(grid.width, int(np.ceil(right)) + 1)
+        y1 = min(grid.height, int(np.ceil(bottom)) + 1)
+        if x0 < x1 and y0 < y1:
+            box = Grid(grid.x + x0, grid.y + y0, x1 - x0, y1 - y0, grid.step)
+            labels[y0:y1, x0:x1][even_odd(_rings(polygon), box)] = number

@@ -1,0 +1,129 @@
+"""The manifest: one CSV row for each annotated image, validated as it is read.
+
+Columns, by these names: image, animal, section, group, markers, modality, mpp_um, annotation,
+targets, split, licence, sha256; and `channels` where an image has several. Paths are relative to
+the manifest's folder. Row numbers in messages count as a spreadsheet does: the header is row 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.errors import ManifestError
+from datasets.rows import COLUMNS, OPTIONAL_COLUMNS, Row, parse_row
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The images of a data set: `rows`, whose paths start at `folder`."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    name: str = "manifest.csv"
+
+    @classmethod
+    def read(cls, path: str | Path, *, verify_hashes: bool = True) -> Manifest:
+        """Read and validate a manifest, reporting all problems of all rows at once.
+
+        Parameters
+        ----------
+        path
+            The CSV file, UTF-8, with commas between the cells.
+        verify_hashes
+            Whether each image is read once to compare it with its `sha256`, where it has one.
+
+        Raises
+        ------
+        ManifestError
+            If a column, a file or a cell is missing, unknown or impossible; each problem names
+            its row and column and says what to do.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ManifestError(f"there is no manifest {path}; give the path of a CSV file")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ManifestError(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from error
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="\0extra")
+        _check_header(path.name, reader.fieldnames or ())
+        problems: list[str] = []
+        rows = []
+        for cells in reader:
+            if any(value for value in cells.values()):
+                where = f"row {reader.line_num}"
+                rows.append(parse_row(cells, path.parent, where, problems, verify_hashes))
+        problems += _repeated_images(rows)
+        if not rows:
+            problems.append("it has no rows; add one row for each image")
+        if problems:
+            raise ManifestError.of(path.name, problems)
+        return cls(path.parent, tuple(row for row in rows if row is not None), path.name)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the manifest as CSV; paths are rewritten to start at the new file's folder."""
+        path = Path(path)
+        moved = self if self.folder.resolve() == path.parent.resolve() else self.moved(path.parent)
+        columns = list(COLUMNS)
+        columns += [name for name in OPTIONAL_COLUMNS if any(getattr(r, name) for r in self.rows)]
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(row.cells() for row in moved.rows)
+        return path
+
+    def moved(self, folder: Path) -> Manifest:
+        """Return the same images with paths that start at `folder`."""
+
+        def rebase(name: str) -> str:
+            target = self.path(name).resolve()
+            base = folder.resolve()
+            return (target.relative_to(base) if target.is_relative_to(base) else target).as_posix()
+
+        rows = tuple(
+            dataclasses.replace(
+                row,
+                image=rebase(row.image),
+                annotation={target: rebase(name) for target, name in row.annotation.items()},
+            )
+            for row in self.rows
+        )
+        return dataclasses.replace(self, folder=folder, rows=rows)
+
+    def path(self, name: str) -> Path:
+        """Return where the file `name` of a row lies."""
+        return self.folder / name
+
+
+def _check_header(name: str, columns: Sequence[str]) -> None:
+    problems = [
+        f"column {column!r} is missing; add it, its cells may be empty unless a message asks"
+        for column in COLUMNS
+        if column not in columns
+    ]
+    problems += [
+        f"column {column!r} is unknown; remove it, or use one of {', '.join(COLUMNS)}, channels"
+        for column in columns
+        if column not in (*COLUMNS, *OPTIONAL_COLUMNS)
+    ]
+    problems += [
+        f"column {column!r} is there twice; remove one of them"
+        for column in sorted({column for column in columns if columns.count(column) > 1})
+    ]
+    if problems:
+        raise ManifestError.of(name, problems)
+
+
+def _repeated_images(rows: Sequence[Row | None]) -> list[str]:
+    seen: set[str] = set()
+    problems = []
+    for row in rows:
+        if row is not None and row.image in seen:
+            problems.append(f"image: {row.image!r} has two rows; give every image one row")
+        elif row is not None:
+            seen.add(row.image)
+    return problems

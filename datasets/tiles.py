@@ -1,0 +1,154 @@
+"""Training tiles as a torch dataset: pixels, targets, and what of them was annotated."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from datasets.errors import BuildError
+from datasets.rows import SPLITS, Split
+from model.targets import ANNOTATED_TARGETS, target_arrays
+
+Transform = Callable[..., Mapping[str, Any]]
+Pixels = npt.NDArray[Any]
+
+
+class TileItem(TypedDict):
+    """One tile: T target channels, H = W = the data set's tile size."""
+
+    image: torch.Tensor  # float32 (3, H, W) in 0..1: marker, counterstain, residual
+    target: torch.Tensor  # float32 (T, H, W) in 0..1
+    annotated: torch.Tensor  # bool (T,): channels to learn from
+    weight: torch.Tensor  # float32 (1, H, W): 1 where annotated, 0 beyond it and on padding
+    tile: str
+
+
+class TileDataset(Dataset[TileItem]):
+    """The tiles of one split in a folder that `build_tiles` wrote.
+
+    Parameters
+    ----------
+    folder
+        A folder of tiles.
+    split
+        ``train``, ``val`` or ``test``.
+    transform
+        Called as ``transform(image=(H, W, 3) uint8, masks=[(H, W) uint16 or uint8, …])`` and
+        answering with a mapping of the same keys, as albumentations do. Masks are label images
+        with nearest-neighbour sampling in mind; the last one is 1 where pixels may be learnt
+        from. Targets are made after it, so that depth inside a cell stays true.
+    tile_px
+        Side of the items; the build's own by default. Smaller tiles are padded by reflection with
+        weight 0, larger ones cropped: at random where there is a transform, else in the middle.
+
+    Raises
+    ------
+    BuildError
+        If the folder holds no tiles, or none of that split.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        split: Split,
+        transform: Transform | None = None,
+        *,
+        tile_px: int | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "tiles.csv").is_file():
+            raise BuildError(f"{folder} holds no tiles.csv; run `angiometry data build` first")
+        if split not in SPLITS:
+            raise BuildError(f"split {split!r} is not one of {', '.join(SPLITS)}", "split")
+        described = json.loads((self.folder / "tiles.json").read_text(encoding="utf-8"))
+        self.mpp_um = float(described["mpp_um"])
+        self.manifest_hash = str(described["manifest_hash"])
+        self.tile_px = tile_px or int(described["tile_px"])
+        with (self.folder / "tiles.csv").open(encoding="utf-8", newline="") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["split"] == split]
+        if not rows:
+            raise BuildError(f"{folder} has no tile of split {split!r}; build it with one", "split")
+        self.rows: tuple[Mapping[str, str], ...] = tuple(rows)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> TileItem:
+        row = self.rows[index]
+        image, labels, weight = self._read(row)
+        image, *masks = _pad([image, *labels.values(), weight], self.tile_px)
+        masks[-1][labels_padding(weight.shape, self.tile_px)] = 0
+        if self.transform is not None:
+            changed = self.transform(image=image, masks=masks)
+            image, masks = changed["image"], list(changed["masks"])
+        image, *masks = _crop([image, *masks], self.tile_px, random=self.transform is not None)
+        *drawn, weight = masks
+        target, annotated = target_arrays(dict(zip(labels, drawn, strict=True)))
+        return {
+            "image": torch.from_numpy(_to_unit(image)),
+            "target": torch.from_numpy(target),
+            "annotated": torch.from_numpy(annotated),
+            "weight": torch.from_numpy((weight > 0).astype(np.float32)[None]),
+            "tile": row["tile"],
+        }
+
+    def _read(self, row: Mapping[str, str]) -> tuple[Pixels, dict[str, Pixels], Pixels]:
+        name = f"{row['tile']}.png"
+        image = _read_png(self.folder / "channels" / name)
+        targets = [target for target in ANNOTATED_TARGETS if target in row["targets"].split("+")]
+        labels = {target: _read_png(self.folder / target / name) for target in targets}
+        partial = self.folder / "annotated" / name
+        weight = (
+            (_read_png(partial) > 0).astype(np.uint8)
+            if partial.is_file()
+            else np.ones(image.shape[:2], np.uint8)
+        )
+        return image, labels, weight
+
+
+def labels_padding(shape: tuple[int, ...], tile_px: int) -> npt.NDArray[np.bool_]:
+    """Return where a tile of `shape`, padded to `tile_px`, is padding, bool (H, W)."""
+    real = _pad([np.ones(shape, np.bool_)], tile_px, mode="constant")[0]
+    return ~real
+
+
+def _read_png(path: Path) -> Pixels:
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return np.asarray(image)
+    except OSError as error:
+        raise BuildError(f"{path} is missing or damaged; build the tiles again") from error
+
+
+def _pad(arrays: list[Pixels], tile_px: int, mode: Any = "symmetric") -> list[Pixels]:
+    """Pad (H, W, ...) arrays evenly on both sides to at least `tile_px`; writable copies."""
+    height, width = arrays[0].shape[:2]
+    short = [max(0, tile_px - height), max(0, tile_px - width)]
+    around = [(missing // 2, missing - missing // 2) for missing in short]
+    return [np.pad(array, [*around, *[(0, 0)] * (array.ndim - 2)], mode=mode) for array in arrays]
+
+
+def _crop(arrays: list[Pixels], tile_px: int, *, random: bool) -> list[Pixels]:
+    height, width = arrays[0].shape[:2]
+    spare = (height - tile_px, width - tile_px)
+    if random:
+        y, x = (int(torch.randint(left + 1, ())) for left in spare)
+    else:
+        y, x = (left // 2 for left in spare)
+    return [array[y : y + tile_px, x : x + tile_px] for array in arrays]
+
+
+def _to_unit(image: Pixels) -> npt.NDArray[np.float32]:
+    """Return (H, W, 3) bytes, or floats in 0..1, as float32 (3, H, W) in 0..1."""
+    unit = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(unit, -1, 0))

@@ -1,0 +1,129 @@
+"""Reader for VessMAP, vessels of the mouse cortex.
+
+What         crops of fluorescence micrographs of mouse cortex with outlined blood vessels
+How many     100 crops of 256 × 256 px, uint8 TIFF, drawn from a larger set of whole fields so
+             that they span contrast, noise, vessel density and intensity variation
+Resolution   not recorded; vessels are 8–12 px across, so 0.5 µm/px is assumed
+Annotation   vessel masks (0/255 PNG) by annotator 1, for a part also by annotator 2
+Licence      CC BY 4.0 as stated at Zenodo (record 10045265)
+Citation     Viana da Silva et al., PLOS ONE 20(5):e0322048, 2025,
+             doi 10.1371/journal.pone.0322048
+
+Layouts read: ``images/`` beside ``labels/``; the archive as it unpacks, ``images/`` beside
+``annotator1/labels/``; either of them one folder deeper; and the archive `VessMAP.zip` itself,
+which is unpacked beside it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from datasets.errors import LayoutError
+from datasets.manifest import Manifest
+from datasets.rows import Row, file_sha256
+from datasets.splits import draw
+from model.targets import VESSEL
+
+MPP_UM = 0.5
+LICENCE = "CC-BY-4.0"
+_IMAGE_SUFFIXES = (".tiff", ".tif", ".png")
+_LABEL_SUFFIXES = (".png", ".tiff", ".tif")
+_LABEL_FOLDERS = ("{annotator}/labels", "labels/{annotator}", "labels")
+_UNPACKED_LIMIT_BYTES = 1 << 30
+
+
+def vessmap_manifest(
+    folder: str | Path,
+    *,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    annotator: str = "annotator1",
+) -> Manifest:
+    """Describe a folder of VessMAP as a manifest.
+
+    A crop's number is the only identity that the set records, so each crop counts as an animal of
+    its own; two crops of one mouse may thus fall into different splits, which cannot be seen from
+    the files. The validation part is the `val_fraction` of crops whose number draws the lowest
+    hash: it depends on the numbers present and on `seed`, not on file order or platform.
+
+    Parameters
+    ----------
+    folder
+        A folder in one of the layouts above, or the zip archive.
+    val_fraction
+        Part of the crops that only validates, 0..1.
+    annotator
+        Whose labels are used where the folder has those of several.
+
+    Raises
+    ------
+    LayoutError
+        If there are no images or no labels in it, or an image lacks its label.
+    """
+    if not 0 <= val_fraction <= 1:
+        raise LayoutError(f"val_fraction {val_fraction} is not in 0..1", field="val_fraction")
+    folder = Path(folder)
+    if zipfile.is_zipfile(folder):
+        folder = _unpack(folder)
+    root = _root(folder)
+    labels = _label_folder(root, annotator)
+    images = {path.stem: path for path in _files(root / "images", _IMAGE_SUFFIXES)}
+    label_of = {path.stem: path for path in _files(labels, _LABEL_SUFFIXES)}
+    lacking = sorted(set(images) - set(label_of))
+    if not images or lacking:
+        listed = ", ".join(lacking[:5]) or "all, because there is no image"
+        raise LayoutError(f"{root} lacks labels of {listed}; unpack the archive again")
+    by_draw = sorted(images, key=lambda number: draw(seed, number))
+    held_out = set(by_draw[: round(val_fraction * len(images))])
+    rows = tuple(
+        Row(
+            image=images[number].relative_to(root).as_posix(),
+            animal=f"vessmap-{number}",
+            section=number,
+            group="vessmap",
+            markers=("CD31",),
+            modality="fluorescence",
+            mpp_um=MPP_UM,
+            annotation={VESSEL: label_of[number].relative_to(root).as_posix()},
+            targets=(VESSEL,),
+            split="val" if number in held_out else "train",
+            licence=LICENCE,
+            sha256=file_sha256(images[number]),
+        )
+        for number in sorted(images, key=lambda number: (len(number), number))
+    )
+    return Manifest(root, rows, "VessMAP")
+
+
+def _root(folder: Path) -> Path:
+    candidates = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    for candidate in candidates:
+        if (candidate / "images").is_dir():
+            return candidate
+    raise LayoutError(f"{folder} has no folder images/; give the folder that VessMAP unpacked to")
+
+
+def _label_folder(root: Path, annotator: str) -> Path:
+    for pattern in _LABEL_FOLDERS:
+        labels = root / pattern.format(annotator=annotator)
+        if labels.is_dir() and _files(labels, _LABEL_SUFFIXES):
+            return labels
+    raise LayoutError(
+        f"{root} has neither labels/ nor {annotator}/labels/; unpack the archive again"
+    )
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
+
+
+def _unpack(archive: Path) -> Path:
+    target = archive.with_suffix("")
+    if target.is_dir():
+        return target
+    with zipfile.ZipFile(archive) as bundle:
+        if sum(entry.file_size for entry in bundle.infolist()) > _UNPACKED_LIMIT_BYTES:
+            raise LayoutError(f"{archive.name} unpacks to over 1 GiB; it is not VessMAP")
+        bundle.extractall(target)
+    return target
