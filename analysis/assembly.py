@@ -1,0 +1,174 @@
+"""Put the record together: what was measured, on what, by what, and what to know about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imaging.open import SectionImage
+from imaging.tissue import Tissue
+
+from analysis.cell_tally import CellOutcome
+from analysis.record import ImageInfo, ModelInfo, Record, Region
+from analysis.settings import MeasureSettings
+from analysis.version import software
+from analysis.vessels import VesselOutcome
+from imaging.markers import MarkerScaling
+from model.predictor import Predictor
+
+NOT_MEASURED = "not measured by this version"
+LATER_VESSEL_PATHS = (
+    "vessels.extravascular_distance_um",
+    "vessels.lacunarity",
+    "vessels.hotspot_profile_density_per_mm2",
+)
+TISSUE_REGION = "tissue"
+# Beyond this a vessel of 5 µm is under three pixels of the image, whatever the grid.
+_COARSE_RATIO = 2.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a record is made of; an outcome is None where its marker was not asked."""
+
+    image: SectionImage
+    predictor: Predictor
+    settings: MeasureSettings
+    scalings: Mapping[str, MarkerScaling]
+    tissue: Tissue
+    vessels: VesselOutcome | None
+    cells: CellOutcome | None
+    timings_s: Mapping[str, float]
+
+
+def assemble(parts: Parts, *, analysis_id: str | None = None, name: str | None = None) -> Record:
+    """Return the record of one measured section."""
+    image, settings = parts.image, parts.settings
+    return Record(
+        analysis_id=analysis_id or new_id(),
+        created_at=now(),
+        software=software(),
+        image=_image_info(image, settings, name or image.name),
+        model=model_info(parts.predictor, settings),
+        settings=_settings_of(parts),
+        regions=(region_of(parts.vessels, parts.cells),),
+        timings_s=dict(parts.timings_s) | {"total": round(sum(parts.timings_s.values()), 6)},
+        warnings=_warnings(parts),
+    )
+
+
+def region_of(
+    vessels: VesselOutcome | None, cells: CellOutcome | None, name: str = TISSUE_REGION
+) -> Region:
+    """Return the region that the outcomes describe, with the reason of every missing part."""
+    reasons: dict[str, str] = {"association": NOT_MEASURED}
+    if vessels is None:
+        reasons["vessels"] = "CD31 is not among the markers of this image"
+    else:
+        reasons |= dict.fromkeys(LATER_VESSEL_PATHS, NOT_MEASURED)
+        reasons |= {_dotted("vessels", path): why for path, why in vessels.reasons.items()}
+    if cells is None:
+        reasons["cells"] = "VEGF is not among the markers of this image"
+    else:
+        reasons |= cells.reasons
+    if vessels is None or cells is None:
+        reasons["association"] = "needs CD31 and VEGF on one image"
+    outcome = vessels or cells
+    return Region(
+        name=name,
+        area_mm2=outcome.area_mm2 if outcome else 0.0,
+        vessels=vessels.vessels if vessels else None,
+        cells=cells.cells if cells else None,
+        reasons=reasons,
+    )
+
+
+def model_info(predictor: Predictor, settings: MeasureSettings) -> ModelInfo:
+    """Return which bundle segmented, with the thresholds in use."""
+    metadata = predictor.bundle.metadata
+    return ModelInfo(
+        name=metadata.name,
+        version=metadata.version,
+        sha256=predictor.bundle.sha256,
+        mpp_um=metadata.mpp_um,
+        thresholds=dict(settings.thresholds),
+        provider=predictor.provider,
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def new_id() -> str:
+    """Return a new random identifier of an analysis."""
+    return uuid.uuid4().hex
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _image_info(image: SectionImage, settings: MeasureSettings, name: str) -> ImageInfo:
+    return ImageInfo(
+        name=name,
+        sha256=file_sha256(Path(image.path)),
+        width_px=image.width_px,
+        height_px=image.height_px,
+        mpp_um=image.mpp_um,
+        mpp_source=image.mpp_source,
+        modality=image.modality,
+        markers=settings.markers,
+        channels=dict(image.channels),
+        section_thickness_um=settings.section_thickness_um,
+    )
+
+
+def _settings_of(parts: Parts) -> dict[str, Any]:
+    """Return every choice and every fitted value that influenced a number."""
+    image = parts.image
+    asked = image.mpp_um if image.mpp_source == "request" else None
+    return parts.settings.as_record() | {
+        "mpp_um": asked,
+        "modality": image.modality,
+        "channels": dict(image.channels),
+        "scaling": {marker: _plain(value) for marker, value in parts.scalings.items()},
+    }
+
+
+def _plain(scaling: MarkerScaling) -> dict[str, Any]:
+    """Return a scaling without what does not apply to its modality."""
+    values = dataclasses.asdict(scaling)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _warnings(parts: Parts) -> tuple[str, ...]:
+    image, found = parts.image, []
+    grid_um = parts.predictor.bundle.metadata.mpp_um
+    if any(scaling.background_source == "default" for scaling in parts.scalings.values()):
+        found.append(
+            "no glass was found, so the background was assumed to be 255 (white); "
+            "optical densities include the tint of the slide and lamp"
+        )
+    if image.mpp_um > _COARSE_RATIO * grid_um:
+        found.append(
+            f"the image has {image.mpp_um:g} µm/px and the model looks at {grid_um:g} µm/px: "
+            "capillaries and small cells may be missed; scan at a higher magnification"
+        )
+    for outcome in (parts.vessels, parts.cells):
+        if outcome is not None:
+            found.extend(outcome.warnings)
+    return tuple(found)
+
+
+def _dotted(part: str, path: str) -> str:
+    return path if path == part or path.startswith(f"{part}.") else f"{part}.{path}"

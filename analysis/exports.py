@@ -1,0 +1,162 @@
+"""The record as files: JSON, tidy CSV and a workbook, all from one flattening."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+from openpyxl.styles import Font
+
+from analysis.record import Record, Region, flatten, to_dict, to_json
+from analysis.units import unit_of
+
+COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason")
+# A spreadsheet runs what begins so as a formula (CWE-1236).
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of one region, as a table shows it."""
+
+    region: str
+    measurement: str
+    value: float | int | None
+    unit: str
+    ci95_low: float | None
+    ci95_high: float | None
+    reason: str
+
+    def cells(self) -> list[Any]:
+        """Return the row in the order of `COLUMNS`, texts made harmless."""
+        texts = harmless(self.region), harmless(self.measurement), harmless(self.unit)
+        return [
+            texts[0],
+            texts[1],
+            self.value,
+            texts[2],
+            self.ci95_low,
+            self.ci95_high,
+            harmless(self.reason),
+        ]
+
+
+def rows(record: Record) -> Iterator[Row]:
+    """Yield every region × measurement of `record`; parts not measured are one row each."""
+    intervals = {(entry["region"], entry["path"]): entry for entry in record.uncertainty}
+    for region in record.regions:
+        seen = set()
+        for path, value in flatten(region):
+            seen.add(path)
+            interval = intervals.get((region.name, path), {})
+            yield Row(
+                region=region.name,
+                measurement=path,
+                value=value,
+                unit=unit_of(path),
+                ci95_low=interval.get("ci95_low"),
+                ci95_high=interval.get("ci95_high"),
+                reason="" if value is not None else reason_of(region, path),
+            )
+        for path in ("vessels", "cells", "association"):
+            if getattr(region, path) is None and path not in seen:
+                yield Row(region.name, path, None, "", None, None, reason_of(region, path))
+
+
+def reason_of(region: Region, path: str) -> str:
+    """Return why a value is null: its own reason, or that of the part it belongs to."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        reason = region.reasons.get(".".join(parts[:length]))
+        if reason:
+            return reason
+    return ""
+
+
+def harmless(text: str) -> str:
+    """Return `text` so that no spreadsheet runs it as a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def csv_text(record: Record) -> str:
+    """Return the record's measurements as tidy CSV with a header."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows(record):
+        writer.writerow(["" if cell is None else cell for cell in row.cells()])
+    return stream.getvalue()
+
+
+def write_csv(record: Record, path: Path) -> None:
+    """Write the record's measurements as tidy CSV, UTF-8."""
+    write_whole(path, csv_text(record).encode())
+
+
+def write_json(record: Record, path: Path) -> None:
+    """Write the whole record as JSON."""
+    write_whole(path, (to_json(record) + "\n").encode())
+
+
+def write_xlsx(record: Record, path: Path) -> None:
+    """Write a workbook: sheets ``summary``, ``regions`` and ``settings``."""
+    book = openpyxl.Workbook()
+    _fill(book.active, "summary", ("item", "value"), _summary(record))
+    _fill(book.create_sheet(), "regions", COLUMNS, (row.cells() for row in rows(record)))
+    _fill(
+        book.create_sheet(),
+        "settings",
+        ("setting", "value"),
+        _leaves("", to_dict(record)["settings"]),
+    )
+    stream = io.BytesIO()
+    book.save(stream)
+    write_whole(path, stream.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _fill(sheet: Any, title: str, header: tuple[str, ...], lines: Any) -> None:
+    sheet.title = title
+    sheet.append(header)
+    for line in lines:
+        sheet.append(list(line))
+    for cell in sheet[1]:
+        cell.font = Font(bold=True)
+    sheet.freeze_panes = "A2"
+    for column in sheet.columns:
+        longest = max(len(str(cell.value)) for cell in column if cell.value is not None)
+        sheet.column_dimensions[column[0].column_letter].width = min(longest + 2, 60)
+
+
+def _summary(record: Record) -> Iterator[tuple[str, Any]]:
+    tree = to_dict(record)
+    for part in ("analysis_id", "created_at"):
+        yield part, tree[part]
+    for part in ("software", "image", "model"):
+        if tree[part] is not None:
+            yield from _leaves(part, tree[part])
+    yield from _leaves("timings_s", tree["timings_s"])
+    for warning in record.warnings:
+        yield "warning", harmless(warning)
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, cell) for every leaf; lists are written in one cell."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}" if path else key, inner)
+    elif isinstance(value, list):
+        yield path, harmless(", ".join(map(str, value)))
+    else:
+        yield path, harmless(value) if isinstance(value, str) else value

@@ -1,0 +1,308 @@
+"""One section from pixels to its record: scale, predict tile by tile, measure block by block.
+
+Letters: K targets stored, H, W pixels of the model's grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from imaging.open import SectionImage
+from imaging.tissue import Tissue, find_tissue
+
+from analysis.assembly import Parts, assemble
+from analysis.cell_tally import CellOutcome, measure_cells
+from analysis.cells import CellSettings
+from analysis.clock import StageClock
+from analysis.errors import MarkerImageError
+from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask, TissueMask
+from analysis.record import Record
+from analysis.settings import MeasureSettings
+from analysis.vessels import VesselOutcome, VesselSettings, measure_vessels
+from imaging.markers import MarkerScaling, fit_scaling, marker_channels, marker_intensity
+from imaging.tiles import Window, grid, grid_shape
+from model.predictor import Predictor
+from model.targets import CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all); stages are scale, predict, vessels, cells."""
+
+STORE_NAME = "probabilities.npy"
+_CHANNELS_OF_MARKER = {"CD31": (VESSEL,), "VEGF": (VEGF_CELL, VEGF_CELL_CENTRE)}
+
+
+@dataclass(frozen=True)
+class SectionResult:
+    """A record, and what its exports are drawn from.
+
+    Attributes
+    ----------
+    record
+        The measurements.
+    store
+        Probabilities on the model's grid; `store.open()` is uint8 (K, H, W).
+    settings
+        As measured, with every threshold written out.
+    mpp_um
+        Pixel size of the model's grid.
+    tissue
+        Ω on the model's grid, sliceable as bool (H, W).
+    scalings
+        How each marker's pixels were scaled.
+    """
+
+    record: Record
+    store: ProbabilityStore
+    settings: MeasureSettings
+    mpp_um: float
+    tissue: TissueMask
+    scalings: dict[str, MarkerScaling]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (H, W) of the model's grid."""
+        return self.store.height_px, self.store.width_px
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.uint8]:
+        """Return the stored probabilities, a read-only memory map uint8 (K, H, W)."""
+        return self.store.open()
+
+    def mask(self, target: str) -> ThresholdMask:
+        """Return where `target` was found, sliceable as bool (H, W)."""
+        return ThresholdMask(self.store.layer(target), self.settings.level(target))
+
+    @property
+    def vessel_mask(self) -> ThresholdMask | None:
+        """Return the vessel mask, or None where CD31 was not asked for."""
+        return self.mask(VESSEL) if VESSEL in self.store.targets else None
+
+    @property
+    def cell_mask(self) -> ThresholdMask | None:
+        """Return the mask of VEGF-positive cells, or None where VEGF was not asked for."""
+        return self.mask(VEGF_CELL) if VEGF_CELL in self.store.targets else None
+
+    @property
+    def cell_settings(self) -> CellSettings:
+        """Return how cells were told apart."""
+        return cell_settings(self.settings, self.mpp_um)
+
+
+def measure_section(
+    image: SectionImage,
+    predictor: Predictor,
+    settings: MeasureSettings,
+    *,
+    workdir: Path,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    analysis_id: str | None = None,
+    open_s: float | None = None,
+    name: str | None = None,
+) -> SectionResult:
+    """Measure one section.
+
+    Memory does not grow with the section: pixels are read tile by tile, probabilities lie on
+    disk, and vessels and cells are measured block by block.
+
+    Parameters
+    ----------
+    image
+        An open section; brightfield, or fluorescence whose channels name the markers asked for.
+    predictor
+        The bundle to predict with; its µm/px is the grid that everything is measured on.
+    settings
+        What to measure and how.
+    workdir
+        An existing folder for the probabilities, ``probabilities.npy``.
+    progress
+        Called with (stage, done, total).
+    executor
+        Where vessel blocks are measured; in this process if None.
+    analysis_id
+        Identifier to record; a random one if None.
+    open_s
+        Seconds that opening took, to be recorded with the other stages.
+    name
+        The image's name in the record; the file's own if None.
+
+    Returns
+    -------
+    SectionResult
+
+    Raises
+    ------
+    MarkerImageError
+        If the image cannot show the markers asked for.
+    imaging.errors.ImagingError
+        If channels, modality or tissue mask do not fit the image.
+    """
+    report = progress or _silent
+    check_markers(image, settings)
+    metadata = predictor.bundle.metadata
+    settings = settings.resolved(metadata.thresholds)
+    clock = StageClock({} if open_s is None else {"open": open_s})
+    with clock.stage("scale"):
+        report("scale", 0, 1)
+        tissue = find_tissue(image, _tissue_mode(settings))
+        scalings = {m: fit_scaling(image, m, tissue) for m in settings.markers}
+        report("scale", 1, 1)
+    with clock.stage("predict"):
+        store = predict_section(
+            image, predictor, scalings, tissue, workdir=workdir, tta=settings.tta, progress=report
+        )
+    omega = TissueMask(tissue, store.height_px, store.width_px, metadata.mpp_um)
+    with clock.stage("vessels"):
+        vessels = _vessels(store, omega, settings, report, executor)
+    with clock.stage("cells"):
+        cells = _cells(image, store, omega, settings, scalings, report)
+    parts = Parts(image, predictor, settings, scalings, tissue, vessels, cells, clock.seconds)
+    record = assemble(parts, analysis_id=analysis_id, name=name)
+    return SectionResult(record, store, settings, metadata.mpp_um, omega, scalings)
+
+
+def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
+    """Refuse markers that the image cannot show: two on one chromogen, or on one channel."""
+    markers = settings.markers
+    if len(markers) < 2:
+        return
+    if image.modality == "brightfield":
+        raise MarkerImageError(
+            f"{'+'.join(markers)} cannot both be measured on a brightfield image: one chromogen "
+            "(DAB) shows one marker; give the marker that was stained, or a fluorescence image",
+            "marker",
+        )
+    channels = [image.channel_of(marker) for marker in markers]
+    if len(set(channels)) < len(channels):
+        raise MarkerImageError(
+            f"{'+'.join(markers)} are both given as channel {channels[0]}; "
+            "name one channel for each, such as CD31=1,VEGF=2",
+            "channels",
+        )
+
+
+def predict_section(
+    image: SectionImage,
+    predictor: Predictor,
+    scalings: dict[str, MarkerScaling],
+    tissue: Tissue,
+    *,
+    workdir: Path,
+    tta: bool = False,
+    progress: Progress | None = None,
+) -> ProbabilityStore:
+    """Predict every tile that holds tissue; glass keeps probability 0.
+
+    One pass for each marker of `scalings`: the marker's stain fills the marker channel, and only
+    its own targets are kept.
+
+    Returns
+    -------
+    ProbabilityStore
+        ``probabilities.npy`` in `workdir`, on the model's grid.
+    """
+    report = progress or _silent
+    metadata = predictor.bundle.metadata
+    width, height = image.size_at(metadata.mpp_um)
+    targets = tuple(name for marker in scalings for name in _CHANNELS_OF_MARKER[marker])
+    store = ProbabilityStore.create(workdir / STORE_NAME, targets, height, width)
+    columns, rows = grid_shape(width, height, metadata.tile_px)
+    report("predict", 0, columns * rows)
+    tiles = grid(width, height, metadata.tile_px, metadata.halo_px)
+    for done, tile in enumerate(tiles, start=1):
+        box = _box(tile.outer)
+        if tissue.read(*box, metadata.mpp_um).any():
+            pixels = image.read_region(*box, metadata.mpp_um)
+            for marker, scaling in scalings.items():
+                answer = predictor.predict(marker_channels(pixels, scaling), tta=tta)
+                for name in _CHANNELS_OF_MARKER[marker]:
+                    kept = answer[CHANNELS.index(name)][tile.core_in_outer]
+                    store.write(name, tile.core, kept)
+        report("predict", done, columns * rows)
+    return store
+
+
+def cell_settings(settings: MeasureSettings, mpp_um: float) -> CellSettings:
+    """Return the part of `settings` that tells cells apart on a grid of `mpp_um`."""
+    return CellSettings(mpp_um, settings.level(VEGF_CELL), settings.min_cell_area_um2)
+
+
+def vessel_settings(settings: MeasureSettings, mpp_um: float) -> VesselSettings:
+    """Return the part of `settings` that measures vessels on a grid of `mpp_um`."""
+    return VesselSettings(
+        mpp_um=mpp_um,
+        min_profile_area_um2=settings.min_profile_area_um2,
+        gap_um=settings.gap_um,
+        max_vessel_radius_um=settings.max_vessel_radius_um,
+    )
+
+
+def _vessels(
+    store: ProbabilityStore,
+    omega: TissueMask,
+    settings: MeasureSettings,
+    report: Progress,
+    executor: Executor | None,
+) -> VesselOutcome | None:
+    if VESSEL not in store.targets:
+        return None
+    return measure_vessels(
+        ThresholdMask(store.layer(VESSEL), settings.level(VESSEL)),
+        _omega_or_frame(omega),
+        vessel_settings(settings, omega.mpp_um),
+        block_px=settings.block_px,
+        executor=executor,
+        progress=lambda done, total: report("vessels", done, total),
+    )
+
+
+def _cells(
+    image: SectionImage,
+    store: ProbabilityStore,
+    omega: TissueMask,
+    settings: MeasureSettings,
+    scalings: dict[str, MarkerScaling],
+    report: Progress,
+) -> CellOutcome | None:
+    if VEGF_CELL not in store.targets:
+        return None
+    return measure_cells(
+        store.layer(VEGF_CELL),
+        store.layer(VEGF_CELL_CENTRE),
+        cell_settings(settings, omega.mpp_um),
+        tissue=_omega_or_frame(omega),
+        intensity=_intensity(image, scalings["VEGF"], omega.mpp_um),
+        modality=image.modality,
+        progress=lambda done, total: report("cells", done, total),
+    )
+
+
+def _intensity(image: SectionImage, scaling: MarkerScaling, mpp_um: float) -> Intensity:
+    """Return a reader of raw marker intensity on the model's grid."""
+
+    def read(window: Window) -> npt.NDArray[np.float32]:
+        return marker_intensity(image.read_region(*_box(window), mpp_um), scaling)
+
+    return read
+
+
+def _omega_or_frame(omega: TissueMask) -> MaskLike | None:
+    """Return None where Ω is the whole frame: nothing has to be read then."""
+    return None if omega.tissue.fraction >= 1.0 else omega
+
+
+def _tissue_mode(settings: MeasureSettings) -> str | Path:
+    return settings.tissue if settings.tissue in {"auto", "frame"} else Path(settings.tissue)
+
+
+def _box(window: Window) -> tuple[int, int, int, int]:
+    return window.x, window.y, window.width, window.height
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Take no notice of progress."""

@@ -1,0 +1,219 @@
+"""What a measurement may be told, validated once, and how an earlier record repeats it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import SettingsError
+from model.targets import ANNOTATED_TARGETS, MARKERS, TARGET_OF_MARKER
+
+TISSUE_MODES = ("auto", "frame")
+MAX_LEVEL = 255
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """Every choice that turns probabilities into numbers.
+
+    Attributes
+    ----------
+    markers
+        What the image shows: CD31, VEGF or both, in the order of `model.targets.MARKERS`.
+    thresholds
+        Target to probability in 0..1; a target that is not named takes the bundle's own.
+    min_profile_area_um2, gap_um, max_vessel_radius_um
+        Vessel conventions: smallest profile counted, widest gap bridged within one profile,
+        widest radius that still has a skeleton.
+    min_cell_area_um2
+        Smallest VEGF-positive cell counted.
+    tta
+        Average predictions over eight flips and turns.
+    tissue
+        ``"auto"`` (frame minus glass), ``"frame"``, or the path of a mask.
+    section_thickness_um
+        Recorded with the result, because length density grows with it; alters no number.
+    block_px
+        Side of a measuring block; bounds memory and alters no number.
+    """
+
+    markers: tuple[str, ...] = ("CD31",)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    min_profile_area_um2: float = 20.0
+    gap_um: float = 2.0
+    max_vessel_radius_um: float = 50.0
+    min_cell_area_um2: float = 25.0
+    tta: bool = False
+    tissue: str = "auto"
+    section_thickness_um: float | None = None
+    block_px: int = 2048
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that no section could be measured with."""
+        _check_markers(self.markers)
+        for target, threshold in self.thresholds.items():
+            _check_threshold(target, threshold)
+        for name in ("min_profile_area_um2", "gap_um", "min_cell_area_um2"):
+            _check_number(name, getattr(self, name), zero_allowed=True)
+        _check_number("max_vessel_radius_um", self.max_vessel_radius_um)
+        if self.section_thickness_um is not None:
+            _check_number("section_thickness_um", self.section_thickness_um)
+        if not isinstance(self.tta, bool):
+            raise SettingsError(f"tta is {self.tta!r}; give true or false", "tta")
+        if not isinstance(self.block_px, int) or self.block_px < 64:
+            raise SettingsError(f"block_px is {self.block_px!r}; give 64 or more", "block_px")
+        if not self.tissue:
+            raise SettingsError("tissue is empty; give auto, frame or a mask file", "tissue")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the target that each marker is measured by."""
+        return tuple(TARGET_OF_MARKER[marker] for marker in self.markers)
+
+    def resolved(self, defaults: Mapping[str, float]) -> MeasureSettings:
+        """Return the same settings with every threshold in use written out.
+
+        `defaults` are the bundle's thresholds by target.
+        """
+        chosen = {t: float(self.thresholds.get(t, defaults[t])) for t in self.targets}
+        return dataclasses.replace(self, thresholds=chosen)
+
+    def level(self, target: str) -> int:
+        """Return the smallest byte of a probability map that counts as `target`, 1..255."""
+        return max(1, round(MAX_LEVEL * self.thresholds[target]))
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what influenced numbers, as the record keeps it."""
+        values = dataclasses.asdict(self)
+        del values["block_px"], values["section_thickness_um"]
+        return values | {"markers": list(self.markers), "thresholds": dict(self.thresholds)}
+
+
+@dataclass(frozen=True)
+class EarlierSettings:
+    """What a record, or its settings object, says of how it was made.
+
+    `mpp_um` is None where the pixel size came from the image file itself; `model_sha256` is None
+    where only a settings object was given.
+    """
+
+    settings: MeasureSettings
+    mpp_um: float | None = None
+    modality: str = "auto"
+    channels: Mapping[str, int] | None = None
+    model: str | None = None
+    model_sha256: str | None = None
+
+
+# Facts that the record keeps beside the choices; they are found anew on each image.
+_DERIVED = ("scaling", "mpp_um", "modality", "channels", "model")
+
+
+def load_settings(path: str | Path) -> EarlierSettings:
+    """Read the settings of an earlier record, so that they can be repeated.
+
+    Parameters
+    ----------
+    path
+        A record as `--json` writes it, or its ``settings`` object alone.
+
+    Raises
+    ------
+    SettingsError
+        If the file is no such JSON, or holds a setting that this version does not know.
+    """
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror})", "settings") from error
+    except ValueError as error:
+        raise SettingsError(
+            f"{path} is no JSON; give a record written by --json", "settings"
+        ) from error
+    if isinstance(tree, list) and len(tree) == 1:
+        tree = tree[0]
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path} holds no single record; give one record", "settings")
+    values = tree.get("settings", tree)
+    if not isinstance(values, dict):
+        raise SettingsError(f"the settings in {path} are no object", "settings")
+    earlier = settings_from_record(values)
+    model = tree.get("model")
+    image = tree.get("image")
+    if isinstance(model, dict):
+        earlier = dataclasses.replace(
+            earlier, model=model.get("name"), model_sha256=model.get("sha256")
+        )
+    if isinstance(image, dict) and image.get("section_thickness_um") is not None:
+        thick = dataclasses.replace(
+            earlier.settings, section_thickness_um=image["section_thickness_um"]
+        )
+        earlier = dataclasses.replace(earlier, settings=thick)
+    return earlier
+
+
+def settings_from_record(values: Mapping[str, Any]) -> EarlierSettings:
+    """Turn a record's ``settings`` object back into settings; unknown names are errors."""
+    known = {f.name for f in dataclasses.fields(MeasureSettings)}
+    unknown = set(values) - known - set(_DERIVED)
+    if unknown:
+        raise SettingsError(
+            f"unknown settings {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}",
+            "settings",
+        )
+    chosen = {name: value for name, value in values.items() if name in known}
+    if "markers" in chosen:
+        if not isinstance(chosen["markers"], list):
+            raise SettingsError('markers must be a list such as ["CD31"]', "marker")
+        chosen["markers"] = tuple(chosen["markers"])
+    if not isinstance(chosen.get("thresholds", {}), dict):
+        raise SettingsError("thresholds must be an object of target and number", "settings")
+    return EarlierSettings(
+        settings=MeasureSettings(**chosen),
+        mpp_um=values.get("mpp_um"),
+        modality=values.get("modality") or "auto",
+        channels=values.get("channels"),
+        model=values.get("model"),
+    )
+
+
+def _check_markers(markers: tuple[str, ...]) -> None:
+    if not markers or any(name not in MARKERS for name in markers):
+        raise SettingsError(
+            f"marker {'+'.join(map(str, markers))!r} is not known; "
+            f"give one of {', '.join(MARKERS)}, or {'+'.join(MARKERS)}",
+            "marker",
+        )
+    if list(markers) != [name for name in MARKERS if name in markers]:
+        raise SettingsError(
+            f"markers {'+'.join(markers)!r} must be given once each, as {'+'.join(MARKERS)}",
+            "marker",
+        )
+
+
+def _check_threshold(target: str, threshold: object) -> None:
+    if target not in ANNOTATED_TARGETS:
+        raise SettingsError(
+            f"there is no target {target!r} to threshold; give {' or '.join(ANNOTATED_TARGETS)}",
+            "settings",
+        )
+    number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if not number or not 0 < threshold < 1:  # type: ignore[operator]
+        raise SettingsError(
+            f"threshold_{target} is {threshold!r}; give a probability between 0 and 1",
+            f"threshold_{target}",
+        )
+
+
+def _check_number(name: str, value: object, *, zero_allowed: bool = False) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    bound = "0 or more" if zero_allowed else "more than 0"
+    if not number or not math.isfinite(value):  # type: ignore[arg-type]
+        raise SettingsError(f"{name} is {value!r}; give a number, {bound}", name)
+    if value < 0 or (value == 0 and not zero_allowed):  # type: ignore[operator]
+        raise SettingsError(f"{name} is {value}; give {bound}", name)
