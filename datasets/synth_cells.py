@@ -1,0 +1,232 @@
+"""Place synthetic cells: VEGF-positive bodies with their nuclei, and nuclei of negative cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from datasets.synth_params import SectionParams
+from datasets.synth_shapes import FloatArray, Outline, Tube, angles_of
+from datasets.synth_vessels import centre_line_tree, wobbly_radii
+
+NucleusKind = Literal["round", "oval", "endothelial"]
+
+_ANGLES = 72
+_TRIES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A VEGF-positive cell: its body, the nucleus inside, and how strongly it stains.
+
+    Attributes
+    ----------
+    body, nucleus
+        Outlines; neighbours that touch share a straight border and never overlap.
+    strength
+        Stain relative to the section's own, about 0.35 (weak) to 1.6 (strong).
+    processes_um
+        Lines (n, 2, 2) from inside the body to the tips of its processes, which carry stain but are
+        no part of the body.
+    """
+
+    body: Outline
+    nucleus: Outline
+    strength: float
+    processes_um: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Nucleus:
+    """The nucleus of a negative cell."""
+
+    outline: Outline
+    kind: NucleusKind
+    strength: float
+
+
+def place_cells(
+    rng: np.random.Generator,
+    params: SectionParams,
+    tubes: tuple[Tube, ...],
+    profiles: tuple[Outline, ...],
+) -> tuple[Cell, ...]:
+    """Place at most the asked number of positive cells, clear of vessels, some touching."""
+    wanted = int(round(params.positive_cell_density_per_mm2 * params.area_mm2))
+    centres, radii = _spots(rng, params, wanted, _Obstacles(tubes, profiles))
+    outlines = [_body_radii(rng, radius) for radius in radii]
+    _part(centres, radii, outlines)
+    return tuple(
+        _cell(rng, centre, shape, length)
+        for centre, (shape, length) in zip(centres, outlines, strict=True)
+    )
+
+
+def place_nuclei(
+    rng: np.random.Generator,
+    params: SectionParams,
+    tubes: tuple[Tube, ...],
+    profiles: tuple[Outline, ...],
+    cells: tuple[Cell, ...],
+) -> tuple[Nucleus, ...]:
+    """Place nuclei of negative cells between vessels and cells, and flat ones along the walls."""
+    blocked = _Obstacles(tubes, (*profiles, *(cell.body for cell in cells)))
+    free_rng, wall_rng = rng.spawn(2)
+    nuclei = []
+    taken: list[tuple[FloatArray, float]] = []
+    for _ in range(int(free_rng.poisson(params.nucleus_density_per_mm2 * params.area_mm2))):
+        kind: NucleusKind = "round" if free_rng.random() < 0.55 else "oval"
+        radius = float(np.clip(free_rng.normal(3.4, 0.8), 2.0, 6.0))
+        centre = free_rng.uniform(0, params.size_um, 2)
+        if blocked.near(centre, 0.8 * radius) or any(
+            np.hypot(*(centre - other)) < 0.85 * (radius + reach) for other, reach in taken[-400:]
+        ):
+            continue
+        taken.append((centre, radius))
+        elongation = 1.0 + abs(free_rng.normal(0, 0.12 if kind == "round" else 0.7))
+        shape = wobbly_radii(free_rng, radius, elongation=elongation, wobble=0.03)
+        strength = float(np.clip(free_rng.lognormal(0, 0.3), 0.3, 2.0))
+        nuclei.append(Nucleus(Outline((float(centre[0]), float(centre[1])), shape), kind, strength))
+    nuclei.extend(_endothelial_nuclei(wall_rng, params, tubes))
+    return tuple(nuclei)
+
+
+class _Obstacles:
+    """Tubes and outlines that a new cell must not cover."""
+
+    def __init__(self, tubes: tuple[Tube, ...], outlines: tuple[Outline, ...]) -> None:
+        self._lines = centre_line_tree(tubes)
+        self._centres = np.array([outline.centre_um for outline in outlines]).reshape(-1, 2)
+        self._reach = np.array([outline.mean_radius_um for outline in outlines])
+
+    def near(self, centre: FloatArray, radius_um: float) -> bool:
+        if self._lines is not None:
+            # The widest vessel may be nearer than the nearest centre-line: look at a few.
+            distances, at = self._lines[0].query(centre, k=min(8, self._lines[0].n))
+            if np.any(distances < self._lines[1][at] + radius_um):
+                return True
+        gaps = np.hypot(*(self._centres - centre).T) - self._reach
+        return bool(np.any(gaps < radius_um))
+
+
+def _spots(
+    rng: np.random.Generator, params: SectionParams, wanted: int, blocked: _Obstacles
+) -> tuple[list[FloatArray], list[float]]:
+    """Choose centres and radii; a clustered cell is set beside one that is there already."""
+    centres: list[FloatArray] = []
+    radii: list[float] = []
+    for _ in range(wanted):
+        for _ in range(_TRIES):
+            radius = float(
+                np.clip(params.positive_cell_radius_um * np.exp(rng.normal(0, 0.2)), 4.0, 12.5)
+            )
+            if centres and rng.random() < params.cluster_fraction:
+                beside = int(rng.integers(len(centres)))
+                angle = rng.uniform(0, 2 * np.pi)
+                gap = (radius + radii[beside]) * rng.uniform(0.8, 1.05)
+                centre = centres[beside] + gap * np.array([np.cos(angle), np.sin(angle)])
+                spacing = 0.75
+            else:
+                centre = rng.uniform(0, params.size_um, 2)
+                spacing = 1.15
+            inside = np.all((centre > -0.3 * radius) & (centre < params.size_um + 0.3 * radius))
+            clear = all(
+                np.hypot(*(centre - other)) > spacing * (radius + reach)
+                for other, reach in zip(centres, radii, strict=True)
+            )
+            if inside and clear and not blocked.near(centre, radius):
+                centres.append(centre)
+                radii.append(radius)
+                break
+    return centres, radii
+
+
+def _body_radii(rng: np.random.Generator, radius: float) -> tuple[FloatArray, list[float]]:
+    """Return a body's polar radii and the angles at which processes leave it."""
+    kind = rng.choice(4, p=[0.3, 0.3, 0.25, 0.15])
+    angles = angles_of(_ANGLES)
+    if kind == 0:  # oval or round, hardly a process
+        shape = wobbly_radii(
+            rng, radius, elongation=1 + abs(rng.normal(0, 0.25)), wobble=0.04, count=_ANGLES
+        )
+        leaving: list[float] = []
+    else:  # 1 pyramidal, 2 polygonal, 3 bipolar
+        count = (0, 3, int(rng.integers(4, 7)), 2)[kind]
+        even = np.arange(count) * 2 * np.pi / count
+        leaving = list(even + rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.22, count))
+        shape = wobbly_radii(rng, 0.82 * radius, elongation=1.1, wobble=0.04, count=_ANGLES)
+        for number, angle in enumerate(leaving):
+            away = np.angle(np.exp(1j * (angles - angle)))
+            apical = kind == 1 and number == 0
+            height = radius * rng.uniform(0.5, 0.9) if apical else radius * rng.uniform(0.15, 0.55)
+            shape = shape + height * np.exp(-((away / rng.uniform(0.22, 0.42)) ** 2))
+    shape = shape * radius / np.sqrt(np.mean(shape**2))
+    return shape, [angle for angle in leaving if rng.random() < 0.7]
+
+
+def _part(
+    centres: list[FloatArray],
+    radii: list[float],
+    outlines: list[tuple[FloatArray, list[float]]],
+) -> None:
+    """Cut bodies that would overlap along the straight border of their power diagram, in place."""
+    angles = angles_of(_ANGLES)
+    direction = np.stack([np.cos(angles), np.sin(angles)])
+    for i in range(len(centres)):
+        for j in range(len(centres)):
+            toward = centres[j] - centres[i]
+            apart = float(np.hypot(*toward))
+            if i == j or apart > outlines[i][0].max() + outlines[j][0].max():
+                continue
+            border = (apart**2 + radii[i] ** 2 - radii[j] ** 2) / (2 * apart)
+            facing = toward @ direction / apart
+            limit = np.full(_ANGLES, np.inf)
+            np.divide(border, facing, out=limit, where=facing > 1e-6)
+            np.minimum(outlines[i][0], np.maximum(limit, 0.5), out=outlines[i][0])
+
+
+def _cell(
+    rng: np.random.Generator, centre: FloatArray, shape: FloatArray, leaving: list[float]
+) -> Cell:
+    middle = (float(centre[0]), float(centre[1]))
+    typical = float(np.sqrt(np.mean(shape**2)))
+    size = float(np.clip(typical * rng.uniform(0.42, 0.68), 2.2, 5.5))
+    nucleus = wobbly_radii(
+        rng, size, elongation=1 + abs(rng.normal(0, 0.15)), wobble=0.02, count=_ANGLES
+    )
+    nucleus = np.minimum(nucleus, 0.85 * shape)
+    strength = float(np.clip(rng.lognormal(-0.05, 0.38), 0.35, 1.6))
+    directions = np.array([[np.cos(a), np.sin(a)] for a in leaving]).reshape(-1, 1, 2)
+    far = typical * rng.uniform(1.2, 3.0, (len(leaving), 1, 1))
+    near = np.full_like(far, 0.8 * typical)
+    return Cell(
+        Outline(middle, shape),
+        Outline(middle, nucleus),
+        strength,
+        centre + directions * np.concatenate([near, far], axis=1),
+    )
+
+
+def _endothelial_nuclei(
+    rng: np.random.Generator, params: SectionParams, tubes: tuple[Tube, ...]
+) -> list[Nucleus]:
+    """Lay flat nuclei into the wall, one to about 45 µm of vessel."""
+    nuclei = []
+    for tube in tubes:
+        length = 2.5 * len(tube.points_um)
+        for _ in range(int(rng.poisson(length / 45.0))):
+            at = int(rng.integers(0, len(tube.points_um) - 1))
+            ahead = tube.points_um[at + 1] - tube.points_um[at]
+            angle = float(np.arctan2(ahead[1], ahead[0]))
+            side = rng.choice([-1.0, 1.0]) * (tube.radii_um[at] - 0.4)
+            centre = tube.points_um[at] + side * np.array([-np.sin(angle), np.cos(angle)])
+            if np.any(centre < 0) or np.any(centre > params.size_um):
+                continue
+            a, b = rng.uniform(3.2, 5.5), rng.uniform(0.9, 1.6)
+            turned = angles_of(36) - angle
+            shape = a * b / np.hypot(b * np.cos(turned), a * np.sin(turned))
+            outline = Outline((float(centre[0]), float(centre[1])), shape)
+            nuclei.append(Nucleus(outline, "endothelial", float(rng.uniform(0.7, 1.4))))
+    return nuclei

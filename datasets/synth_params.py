@@ -1,0 +1,148 @@
+"""What a synthetic section is asked to contain: densities, sizes and pixel size, validated."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.targets import MARKERS, TARGET_OF_MARKER
+
+_NON_NEGATIVE = (
+    "vessel_length_density_mm_per_mm2",
+    "profile_density_per_mm2",
+    "large_vessel_density_per_mm2",
+    "positive_cell_density_per_mm2",
+    "nucleus_density_per_mm2",
+    "radius_spread",
+    "tortuosity",
+)
+_POSITIVE = ("mpp_um", "radius_median_um", "wall_thickness_um", "positive_cell_radius_um")
+_FRACTIONS = ("network_fraction", "cluster_fraction")
+
+
+@dataclass(frozen=True)
+class SectionParams:
+    """The geometry that is asked of one synthetic section.
+
+    Densities are expectations: the section that is made tells its exact ones.
+
+    Attributes
+    ----------
+    size_px
+        Width and height of the square section in pixels of ``mpp_um``.
+    mpp_um
+        Pixel size in µm.
+    markers
+        What was stained: CD31, VEGF or both. Each annotates its own target.
+    vessel_length_density_mm_per_mm2
+        Centre-line length of tubes over the area.
+    network_fraction
+        Share of that length that lies in a connected network; the rest are free branching tubes.
+    profile_density_per_mm2
+        Round and oval cross-sections, open rings about a lumen.
+    large_vessel_density_per_mm2
+        Wide tubes (12 to 32 µm across) with two walls.
+    radius_median_um, radius_spread
+        Log-normal radius of capillaries: its median, and the standard deviation of its logarithm.
+    tortuosity
+        0 straight, 1 strongly winding.
+    wall_thickness_um
+        Thickness of the endothelium, which holds the CD31 stain.
+    positive_cell_density_per_mm2, positive_cell_radius_um
+        VEGF-positive cell bodies, and their median radius.
+    cluster_fraction
+        Share of the positive cells that touch a neighbour.
+    nucleus_density_per_mm2
+        Nuclei of negative cells.
+    """
+
+    size_px: int = 512
+    mpp_um: float = 0.5
+    markers: tuple[str, ...] = ("CD31",)
+    vessel_length_density_mm_per_mm2: float = 20.0
+    network_fraction: float = 0.5
+    profile_density_per_mm2: float = 120.0
+    large_vessel_density_per_mm2: float = 4.0
+    radius_median_um: float = 2.7
+    radius_spread: float = 0.25
+    tortuosity: float = 0.5
+    wall_thickness_um: float = 1.2
+    positive_cell_density_per_mm2: float = 250.0
+    positive_cell_radius_um: float = 6.5
+    cluster_fraction: float = 0.3
+    nucleus_density_per_mm2: float = 1200.0
+
+    def __post_init__(self) -> None:
+        if self.size_px < 1:
+            raise ValueError(f"size_px is {self.size_px}; give at least 1")
+        if not self.markers or set(self.markers) - set(MARKERS):
+            raise ValueError(f"markers are {self.markers}; give some of {', '.join(MARKERS)}")
+        for name in (*_NON_NEGATIVE, *_POSITIVE, *_FRACTIONS):
+            value = getattr(self, name)
+            if not np.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
+                raise ValueError(f"{name} is {value}; give a finite number that is not negative")
+            if name in _FRACTIONS and value > 1:
+                raise ValueError(f"{name} is {value}; give a fraction between 0 and 1")
+
+    @property
+    def size_um(self) -> float:
+        """Width and height in µm."""
+        return self.size_px * self.mpp_um
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the section in mm²."""
+        return (self.size_um * 1e-3) ** 2
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that these markers annotate."""
+        return tuple(TARGET_OF_MARKER[marker] for marker in self.markers)
+
+    @classmethod
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        *,
+        size_px: int = 512,
+        mpp_um: float = 0.5,
+        markers: tuple[str, ...] = ("CD31",),
+    ) -> SectionParams:
+        """Draw a plausible section: from sparse thin ones (profiles) to thick dense networks."""
+        thick = rng.random() < 0.6
+        return cls(
+            size_px=size_px,
+            mpp_um=mpp_um,
+            markers=markers,
+            vessel_length_density_mm_per_mm2=float(
+                rng.uniform(10.0, 60.0) if thick else rng.uniform(1.0, 12.0)
+            ),
+            network_fraction=float(rng.uniform(0.0, 1.0)) if thick else 0.0,
+            profile_density_per_mm2=float(
+                rng.uniform(0.0, 60.0) if thick else rng.uniform(80.0, 400.0)
+            ),
+            large_vessel_density_per_mm2=float(rng.uniform(0.0, 14.0)),
+            radius_median_um=float(rng.uniform(1.9, 3.6)),
+            radius_spread=float(rng.uniform(0.1, 0.35)),
+            tortuosity=float(rng.uniform(0.05, 1.0)),
+            wall_thickness_um=float(rng.uniform(0.8, 2.0)),
+            positive_cell_density_per_mm2=float(np.exp(rng.uniform(np.log(40), np.log(900)))),
+            positive_cell_radius_um=float(rng.uniform(4.5, 9.0)),
+            cluster_fraction=float(rng.uniform(0.0, 0.6)),
+            nucleus_density_per_mm2=float(rng.uniform(300.0, 2500.0)),
+        )
+
+    def without_vessels(self) -> SectionParams:
+        """Return the same section without any vessel."""
+        return dataclasses.replace(
+            self,
+            vessel_length_density_mm_per_mm2=0.0,
+            profile_density_per_mm2=0.0,
+            large_vessel_density_per_mm2=0.0,
+        )
+
+    def without_cells(self) -> SectionParams:
+        """Return the same section without any VEGF-positive cell."""
+        return dataclasses.replace(self, positive_cell_density_per_mm2=0.0)

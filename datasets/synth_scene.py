@@ -1,0 +1,157 @@
+"""Where the stains of a synthetic section lie, relative to 1: walls, lumens, bodies, nuclei.
+
+Both renderings paint from these layers: brightfield as optical density, fluorescence as light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import cv2
+import numpy as np
+
+from datasets.synth import SyntheticSection
+from datasets.synth_paint import (
+    gain_noise,
+    outline_field,
+    smooth_noise,
+    soft_inside,
+    stamp,
+)
+from datasets.synth_shapes import Field, VesselField, tube_field
+
+
+@dataclass(frozen=True)
+class VesselStain:
+    """Stain of the vessel walls and the open lumens, each (H, W), 1 is full stain or open.
+
+    ``sharp`` and ``defocused`` are the stain of vessels in and out of the focal plane.
+    """
+
+    sharp: Field
+    defocused: Field
+    lumen: Field
+
+
+@dataclass(frozen=True)
+class WallLook:
+    """How walls take the stain: see the attributes of the same names in the styles."""
+
+    strength_spread: float
+    granularity: float
+    wall_face: float
+    gap_fraction: float
+    defocused_share: float = 0.0
+
+
+def vessel_stain(
+    rng: np.random.Generator, section: SyntheticSection, look: WallLook
+) -> VesselStain:
+    """Paint the endothelium of every tube and profile; narrow ones are solid."""
+    mpp, shape = section.params.mpp_um, section.shape_at()
+    layers = sorted({tube.layer for tube in section.tubes})
+    groups = [[tube for tube in section.tubes if tube.layer == layer] for layer in layers]
+    fields = [tube_field(group, shape, mpp) for group in groups]
+    fields.append(outline_field(section.profiles, shape, mpp))
+    counts = [*map(len, groups), len(section.profiles)]
+    sharp, defocused, lumen = (np.zeros(shape, np.float32) for _ in range(3))
+    for field, count in zip(fields, counts, strict=True):
+        if count == 0:
+            continue
+        stain, opening = _walls(field, section.params.wall_thickness_um, mpp, look.wall_face)
+        gains = np.append(np.exp(rng.normal(0, look.strength_spread, count)), 0.0)
+        away = np.append(rng.random(count) < look.defocused_share, False)
+        stain *= gains.astype(np.float32)[field.owner]
+        is_away = away[field.owner]
+        sharp += np.where(is_away, 0, stain)
+        defocused += np.where(is_away, stain, 0)
+        np.maximum(lumen, opening, out=lumen)
+    texture = _texture(rng, shape, mpp, look)
+    return VesselStain(sharp * texture, defocused * texture, lumen)
+
+
+def _walls(field: VesselField, wall_um: float, mpp_um: float, face: float) -> tuple[Field, Field]:
+    inside = soft_inside(field.signed_um, mpp_um)
+    inner = soft_inside(field.signed_um + np.float32(wall_um), mpp_um)
+    solid = np.clip((wall_um * 2.6 - field.radius_um) / wall_um, 0, 1)
+    level = np.maximum(face, solid)
+    return (inside - inner + inner * level).astype(np.float32), (inner * (1 - level)).astype(
+        np.float32
+    )
+
+
+def _texture(
+    rng: np.random.Generator, shape: tuple[int, int], mpp_um: float, look: WallLook
+) -> Field:
+    grain = gain_noise(rng, shape, 1.2 / mpp_um, look.granularity)
+    grain *= gain_noise(rng, shape, 12.0 / mpp_um, 0.6 * look.granularity)
+    if look.gap_fraction > 0:
+        limit = NormalDist().inv_cdf(min(look.gap_fraction, 0.5))
+        grain *= np.clip((smooth_noise(rng, shape, 5.0 / mpp_um) - limit) * 2.5 + 0.5, 0.12, 1)
+    return grain.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CellStain:
+    """Stain of positive cells (H, W): ``marker`` relative to 1, ``body`` their coverage."""
+
+    marker: Field
+    body: Field
+
+
+def cell_stain(
+    rng: np.random.Generator, section: SyntheticSection, nuclear_level: float, granularity: float
+) -> CellStain:
+    """Paint cytoplasm around paler nuclei, and the stained stumps of processes."""
+    mpp, shape = section.params.mpp_um, section.shape_at()
+    marker, body, stumps = (np.zeros(shape, np.float32) for _ in range(3))
+    for cell in section.cells:
+        for start, tip in cell.processes_um:
+            stamp(stumps, _taper(start, tip), mpp, 0.7 * cell.strength)
+        touched = stamp(body, cell.body.vertices_um, mpp)
+        if touched is None:
+            continue
+        window, cover = touched
+        paler = np.zeros_like(cover)
+        origin = np.array([window[1].start, window[0].start]) * mpp
+        stamp(paler, cell.nucleus.vertices_um - origin, mpp)
+        rows, columns = (np.arange(part.start, part.stop) for part in window)
+        x, y = (
+            (columns + 0.5) * mpp - cell.body.centre_um[0],
+            (rows + 0.5) * mpp - cell.body.centre_um[1],
+        )
+        reach = np.hypot(x, y[:, None]) / cell.body.mean_radius_um
+        lean = rng.uniform(-0.35, 0.35) * x + rng.uniform(-0.35, 0.35) * y[:, None]
+        shade = 1 + rng.uniform(-0.5, 0.35) * (reach - 0.7) + lean / cell.body.mean_radius_um
+        level = cell.strength * np.clip(shade, 0.4, 1.8) * (1 - paler * (1 - nuclear_level))
+        painted = (cover * level).astype(np.float32)
+        np.maximum(marker[window], painted, out=marker[window])
+    stumps = cv2.GaussianBlur(stumps, (0, 0), 0.8)
+    marker = np.maximum(marker, stumps)
+    marker *= gain_noise(rng, shape, 0.9 / mpp, granularity)
+    marker *= gain_noise(rng, shape, 3.0 / mpp, 0.4 * granularity)
+    return CellStain(marker, body)
+
+
+def nuclei_stain(rng: np.random.Generator, section: SyntheticSection) -> Field:
+    """Paint all nuclei, those of positive cells included, with chromatin texture."""
+    mpp, shape = section.params.mpp_um, section.shape_at()
+    canvas = np.zeros(shape, np.float32)
+    deep = np.zeros(shape, np.float32)
+    for nucleus in section.nuclei:
+        out_of_focus = rng.random() < 0.2
+        stamp(deep if out_of_focus else canvas, nucleus.outline.vertices_um, mpp, nucleus.strength)
+    for cell in section.cells:
+        stamp(canvas, cell.nucleus.vertices_um, mpp, float(rng.uniform(0.6, 1.1)))
+    deep = 0.8 * cv2.GaussianBlur(deep, (0, 0), 1.6 / mpp)
+    chromatin = gain_noise(rng, shape, 1.6 / mpp, 0.22)
+    return np.maximum(canvas, deep) * chromatin
+
+
+def _taper(start: np.ndarray, tip: np.ndarray) -> np.ndarray:
+    along = tip - start
+    normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
+    return np.stack(
+        [start + 1.1 * normal, tip + 0.3 * normal, tip - 0.3 * normal, start - 1.1 * normal]
+    )

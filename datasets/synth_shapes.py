@@ -1,0 +1,178 @@
+"""Shapes of known truth (tubes, closed outlines) and the pixels that they cover.
+
+Coordinates are µm, x to the right and y down, from the outer corner of the first pixel: the centre
+of pixel (row i, column j) lies at ((j + 0.5)·p, (i + 0.5)·p). A pixel belongs to a shape when its
+centre lies inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from skimage.draw import polygon as polygon_pixels
+
+FloatArray = npt.NDArray[np.float64]
+Field = npt.NDArray[np.float32]
+
+_OUTSIDE_UM = np.float32(1e6)
+_RIM_PX = 3.0
+"""How far beyond its wall a tube's distance is known: rendering softens edges within it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tube:
+    """A vessel segment: a centre-line whose radius changes linearly from point to point.
+
+    Attributes
+    ----------
+    points_um
+        Centre-line (N, 2) as x, y.
+    radii_um
+        Outer radius (N,), endothelium included.
+    layer
+        Tubes of one layer join where they meet; those of different layers cross above each other.
+    """
+
+    points_um: FloatArray
+    radii_um: FloatArray
+    layer: int = 0
+
+    def length_within_um(self, size_um: float) -> float:
+        """Return the length of the centre-line inside a square frame of ``size_um``."""
+        line = shapely.LineString(self.points_um)
+        return float(line.intersection(shapely.box(0, 0, size_um, size_um)).length)
+
+    def polygon(self) -> shapely.Geometry:
+        """Return the outline: the union of the round cones between successive points."""
+        circles = [
+            _circle(point, radius)
+            for point, radius in zip(self.points_um, self.radii_um, strict=True)
+        ]
+        cones = [
+            shapely.MultiPolygon([a, b]).convex_hull
+            for a, b in zip(circles[:-1], circles[1:], strict=True)
+        ]
+        return shapely.union_all(cones)
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A closed shape, star-shaped about its centre: the polygon through its polar samples.
+
+    Attributes
+    ----------
+    centre_um
+        x, y.
+    radii_um
+        Distance of the outline from the centre (A,) at A equally spaced angles from the x axis.
+    """
+
+    centre_um: tuple[float, float]
+    radii_um: FloatArray
+
+    @property
+    def vertices_um(self) -> FloatArray:
+        """Corners of the polygon (A, 2) as x, y."""
+        angles = angles_of(self.radii_um.size)
+        direction = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        return np.asarray(self.centre_um) + self.radii_um[:, None] * direction
+
+    @property
+    def mean_radius_um(self) -> float:
+        """Radius of the circle of about equal area."""
+        return float(np.sqrt(np.mean(self.radii_um**2)))
+
+    def polygon(self) -> shapely.Geometry:
+        """Return the outline as a polygon."""
+        return shapely.Polygon(self.vertices_um)
+
+
+@dataclass(frozen=True)
+class VesselField:
+    """Where each pixel lies with respect to the walls of one layer of tubes.
+
+    Attributes
+    ----------
+    signed_um
+        Distance to the outer wall (H, W), negative inside, huge far from every tube.
+    radius_um
+        Local radius (H, W) of the nearest tube.
+    owner
+        Number (H, W) of the nearest tube in the list given, −1 far from every tube.
+    """
+
+    signed_um: Field
+    radius_um: Field
+    owner: npt.NDArray[np.int32]
+
+
+def angles_of(count: int) -> FloatArray:
+    """Return ``count`` equally spaced angles from 0."""
+    return np.arange(count) * (2 * np.pi / count)
+
+
+def tube_field(tubes: Sequence[Tube], shape: tuple[int, int], mpp_um: float) -> VesselField:
+    """Measure the signed wall distance of every pixel centre near a tube.
+
+    Exact inside a tube: distance to the centre-line's segment less the radius interpolated at the
+    foot of the perpendicular, least over all segments.
+    """
+    signed = np.full(shape, _OUTSIDE_UM, np.float32)
+    radius = np.zeros(shape, np.float32)
+    owner = np.full(shape, -1, np.int32)
+    field = VesselField(signed, radius, owner)
+    for number, tube in enumerate(tubes):
+        points, radii = tube.points_um, tube.radii_um
+        for k in range(len(points) - 1):
+            _add_segment(field, number, points[k : k + 2], radii[k : k + 2], mpp_um)
+    return field
+
+
+def _add_segment(
+    field: VesselField, number: int, ends: FloatArray, radii: FloatArray, mpp_um: float
+) -> None:
+    height, width = field.signed_um.shape
+    reach = float(radii.max()) + _RIM_PX * mpp_um
+    low = np.floor((ends.min(axis=0) - reach) / mpp_um).astype(int)
+    high = np.ceil((ends.max(axis=0) + reach) / mpp_um).astype(int)
+    x0, y0 = max(low[0], 0), max(low[1], 0)
+    x1, y1 = min(high[0], width), min(high[1], height)
+    if x0 >= x1 or y0 >= y1:
+        return
+    dx = (np.arange(x0, x1, dtype=np.float32) + 0.5) * mpp_um - ends[0, 0]
+    dy = ((np.arange(y0, y1, dtype=np.float32) + 0.5) * mpp_um - ends[0, 1])[:, None]
+    along = ends[1] - ends[0]
+    squared = float(along @ along)
+    t = np.clip((dx * along[0] + dy * along[1]) / max(squared, 1e-12), 0.0, 1.0)
+    local = radii[0] + t * (radii[1] - radii[0])
+    distance = np.hypot(dx - t * along[0], dy - t * along[1]) - local
+    window = (slice(y0, y1), slice(x0, x1))
+    nearer = distance < field.signed_um[window]
+    field.signed_um[window][nearer] = distance[nearer]
+    field.radius_um[window][nearer] = local[nearer]
+    field.owner[window][nearer] = number
+
+
+def outline_labels(
+    outlines: Iterable[Outline], shape: tuple[int, int], mpp_um: float
+) -> npt.NDArray[np.int32]:
+    """Number (H, W) the pixels whose centre lies inside each outline, from 1; 0 is outside."""
+    labels = np.zeros(shape, np.int32)
+    for number, outline in enumerate(outlines, start=1):
+        corners = outline.vertices_um / mpp_um - 0.5
+        rows, columns = polygon_pixels(corners[:, 1], corners[:, 0], shape)
+        labels[rows, columns] = number
+    return labels
+
+
+def _circle(centre: FloatArray, radius: float, corners: int = 48) -> shapely.Geometry:
+    """Return a polygon of exactly the circle's area."""
+    step = 2 * np.pi / corners
+    equal_area = radius * np.sqrt(step / np.sin(step))
+    angles = angles_of(corners)
+    direction = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return shapely.Polygon(centre + equal_area * direction)

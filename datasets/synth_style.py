@@ -1,0 +1,170 @@
+"""How a synthetic section is stained and photographed: everything that leaves the truth alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imaging.stains import StainVectors
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class BrightfieldStyle:
+    """Stain and camera of a brightfield H-DAB section. Optical densities are per unit stain vector.
+
+    ``clean()`` gives a picture from which the stain separation returns exactly what was put in.
+    """
+
+    vectors: StainVectors = field(default_factory=StainVectors.default)
+    background_rgb: RGB = (255.0, 255.0, 255.0)
+    dab_od: float = 0.7
+    strength_spread: float = 0.25
+    granularity: float = 0.2
+    wall_face: float = 0.25
+    gap_fraction: float = 0.05
+    dab_haze_od: float = 0.03
+    haze_texture: float = 0.3
+    hematoxylin_od: float = 0.35
+    hematoxylin_haze_od: float = 0.04
+    nuclear_dab: float = 0.3
+    vessel_distractor: float = 0.0
+    blotch_count: int = 0
+    erythrocyte_share: float = 0.0
+    fold_count: int = 0
+    dust_count: int = 0
+    unevenness: float = 0.03
+    blur_px: float = 0.8
+    sharpening: float = 0.0
+    noise_sd: float = 1.5
+    jpeg_quality: int | None = 85
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gap_fraction <= 1 or not 0 <= self.erythrocyte_share <= 1:
+            raise ValueError("gap_fraction and erythrocyte_share are fractions between 0 and 1")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality is {self.jpeg_quality}; give 1 to 100 or None")
+        for name in ("dab_od", "blur_px", "noise_sd", "dab_haze_od", "hematoxylin_od"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
+
+    @classmethod
+    def clean(cls) -> BrightfieldStyle:
+        """Return a style without haze, blur, noise, uneven light and JPEG."""
+        return cls(
+            dab_haze_od=0.0,
+            hematoxylin_haze_od=0.0,
+            unevenness=0.0,
+            blur_px=0.0,
+            noise_sd=0.0,
+            jpeg_quality=None,
+        )
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> BrightfieldStyle:
+        """Draw a laboratory: faint to saturated stain, clean to dirty, sharp to blurred."""
+        dab = float(np.exp(rng.uniform(np.log(0.15), np.log(1.6))))
+        strong_counterstain = rng.random() < 0.5
+        light = rng.uniform(228, 255)
+        background = np.clip(light + rng.normal(0, 4.0, 3), 215, 255)
+        return cls(
+            vectors=_varied_vectors(rng),
+            background_rgb=(float(background[0]), float(background[1]), float(background[2])),
+            dab_od=dab,
+            strength_spread=float(rng.uniform(0.1, 0.4)),
+            granularity=float(rng.uniform(0.05, 0.4)),
+            wall_face=float(rng.choice([0.0, rng.uniform(0.0, 0.8)])),
+            gap_fraction=float(rng.choice([0.0, rng.uniform(0.0, 0.2)])),
+            dab_haze_od=float(rng.beta(1.2, 4.0) * min(0.3, 0.5 * dab)),
+            haze_texture=float(rng.uniform(0.1, 0.5)),
+            hematoxylin_od=float(
+                rng.uniform(0.25, 0.9) if strong_counterstain else rng.uniform(0.0, 0.3)
+            ),
+            hematoxylin_haze_od=float(rng.beta(1.5, 3.0) * 0.18),
+            nuclear_dab=float(rng.uniform(0.0, 0.7)),
+            vessel_distractor=float(rng.choice([0.0, rng.uniform(0.05, 0.25)])),
+            blotch_count=int(rng.poisson(0.8)),
+            erythrocyte_share=float(rng.choice([0.0, rng.uniform(0.1, 0.9)])),
+            fold_count=int(rng.random() < 0.1),
+            dust_count=int(rng.poisson(1.2)),
+            unevenness=float(rng.uniform(0.0, 0.1)),
+            blur_px=float(np.exp(rng.uniform(np.log(0.3), np.log(2.0)))),
+            sharpening=float(rng.choice([0.0, rng.uniform(0.2, 0.9)])),
+            noise_sd=float(np.exp(rng.uniform(np.log(0.4), np.log(4.0)))),
+            jpeg_quality=int(rng.integers(60, 96)),
+        )
+
+
+@dataclass(frozen=True)
+class FluorescenceStyle:
+    """Signal and camera of a fluorescence section. Levels are fractions of the camera's full scale."""
+
+    full_scale: int = 255
+    background: float = 0.1
+    signal: float = 0.25
+    strength_spread: float = 0.3
+    granularity: float = 0.2
+    wall_face: float = 0.6
+    gap_fraction: float = 0.03
+    defocused_share: float = 0.25
+    uneven_background: float = 0.2
+    texture: float = 0.05
+    speck_count: int = 20
+    nuclei: float = 0.3
+    bleed: float = 0.03
+    nuclear_signal: float = 0.3
+    vessel_distractor: float = 0.0
+    vignetting: float = 0.15
+    blur_px: float = 0.9
+    electrons: float = 1500.0
+    read_noise: float = 0.004
+
+    def __post_init__(self) -> None:
+        if self.full_scale not in (255, 65535):
+            raise ValueError(f"full_scale is {self.full_scale}; give 255 or 65535")
+        if not self.electrons > 0:
+            raise ValueError(f"electrons is {self.electrons}; give a positive number at full scale")
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, *, full_scale: int | None = None) -> FluorescenceStyle:
+        """Draw a preparation and a camera: dim to bright, thick to thin, quiet to noisy."""
+        background = float(np.exp(rng.uniform(np.log(0.02), np.log(0.25))))
+        read_noise = float(np.exp(rng.uniform(np.log(0.002), np.log(0.012))))
+        signal = background * float(np.exp(rng.uniform(np.log(0.45), np.log(4.0))))
+        return cls(
+            full_scale=int(rng.choice([255, 65535])) if full_scale is None else full_scale,
+            background=background,
+            signal=float(min(max(signal, 3.5 * read_noise), 0.8)),
+            strength_spread=float(rng.uniform(0.15, 0.4)),
+            granularity=float(rng.uniform(0.08, 0.4)),
+            wall_face=float(rng.uniform(0.1, 1.0)),
+            gap_fraction=float(rng.choice([0.0, rng.uniform(0.0, 0.12)])),
+            defocused_share=float(rng.choice([0.0, rng.uniform(0.0, 0.5)])),
+            uneven_background=float(rng.uniform(0.05, 0.4)),
+            texture=float(rng.uniform(0.01, 0.12)),
+            speck_count=int(rng.poisson(rng.choice([2, 15, 60]))),
+            nuclei=float(rng.uniform(0.1, 0.7)),
+            bleed=float(rng.choice([0.0, rng.uniform(0.0, 0.12)])),
+            nuclear_signal=float(rng.uniform(0.0, 0.9)),
+            vessel_distractor=float(rng.choice([0.0, rng.uniform(0.05, 0.25)])),
+            vignetting=float(rng.uniform(0.0, 0.35)),
+            blur_px=float(rng.uniform(0.5, 1.8)),
+            electrons=float(np.exp(rng.uniform(np.log(400), np.log(8000)))),
+            read_noise=read_noise,
+        )
+
+
+def _varied_vectors(rng: np.random.Generator) -> StainVectors:
+    """Turn the default vectors by a few degrees, as scanners and chromogen batches do."""
+    default = StainVectors.default()
+    spread = rng.uniform(0.0, 0.05)
+    hematoxylin, dab = (
+        np.maximum(np.asarray(vector) + rng.normal(0, spread, 3), 0.05)
+        for vector in (default.hematoxylin, default.dab)
+    )
+    return StainVectors.from_pair(
+        (float(hematoxylin[0]), float(hematoxylin[1]), float(hematoxylin[2])),
+        (float(dab[0]), float(dab[1]), float(dab[2])),
+    )
