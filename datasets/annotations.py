@@ -26,8 +26,8 @@ from datasets.geojson import (
     read_outlines,
 )
 from datasets.raster import Grid, Ring, even_odd, nearest_indices
+from datasets.rows import is_geojson
 
-_GEOJSON_SUFFIXES = (".geojson", ".json")
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _LABEL_IMAGE_LIMIT_PX = 2**30
 
@@ -113,7 +113,7 @@ def open_annotation(
         If the file cannot be read, has another size than the image, lies outside of it, or has
         a class that is neither mapped nor ignored.
     """
-    if path.suffix.lower() in _GEOJSON_SUFFIXES:
+    if is_geojson(path):
         meanings = {**classes, **dict.fromkeys(ignore, IGNORE)}
         return _read_outlines(path, target, size_px, meanings)
     return LabelImage(_read_label_image(path, size_px))
@@ -144,7 +144,9 @@ def _read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
     """Read a label image, refusing another size than the section's before pixels are decoded."""
     tiff = path.suffix.lower() in _TIFF_SUFFIXES
     try:
-        size = _tiff_size(path) if tiff else _raster_size(path)
+        size = _tiff_size(path) if tiff else _png_size(path)
+    except Image.DecompressionBombError as error:
+        raise AnnotationError(f"{path.name} is too large for PNG; save it as TIFF") from error
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise AnnotationError(
             f"{path.name} is no readable label image; save it as PNG or TIFF, 8 or 16 bit"
@@ -160,15 +162,20 @@ def _read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
             f"{path.name} has {size[0] * size[1]} px; outline so large an image as GeoJSON"
         )
     try:
-        pixels = tifffile.imread(path) if tiff else np.asarray(Image.open(path))
+        pixels = tifffile.imread(path) if tiff else _read_png(path)
     except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as error:
         raise AnnotationError(f"{path.name} is damaged; save it again") from error
     return _one_channel(pixels, path.name)
 
 
-def _raster_size(path: Path) -> tuple[int, int]:
+def _png_size(path: Path) -> tuple[int, int]:
     with Image.open(path, formats=("PNG",)) as image:
         return image.size
+
+
+def _read_png(path: Path) -> npt.NDArray[Any]:
+    with Image.open(path, formats=("PNG",)) as image:
+        return np.asarray(image)
 
 
 def _tiff_size(path: Path) -> tuple[int, int]:

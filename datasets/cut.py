@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from imaging.open import SectionImage, open_image, parse_channels
-from imaging.tissue import find_tissue
 from PIL import Image
 
 from datasets.annotations import TargetAnnotation, open_annotation
 from datasets.errors import BuildError, DatasetsError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.raster import Grid
+from datasets.rerender import hdab_sections
 from datasets.rows import Row
 from imaging.errors import ImagingError
 from imaging.markers import fit_scaling, marker_channels
+from imaging.open import SectionImage, open_image, parse_channels
+from imaging.tissue import find_tissue
 from model.targets import TARGET_OF_MARKER, VESSEL
 
 UInt8 = npt.NDArray[np.uint8]
@@ -43,7 +44,6 @@ TILE_COLUMNS = (
     "height_px",
 )
 _MAX_INSTANCES = 65535
-_RERENDER_LIMIT_PX = 4096 * 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _row_tiles(
             name = _pass_name(row, marker)
             this = _Pass(row, marker, name, settings.source, annotation)
             yield from _pass_tiles(image, this, folder, settings)
-            if target == VESSEL and image.modality == "fluorescence":
+            if settings.hdab_renderings and target == VESSEL and image.modality == "fluorescence":
                 yield from _rendered_tiles(image, this, folder, settings)
 
 
@@ -129,15 +129,9 @@ def _rendered_tiles(
     image: SectionImage, this: _Pass, folder: Path, settings: TileSettings
 ) -> Iterator[dict[str, str]]:
     """Cut tiles from renderings of a fluorescence image as brightfield H-DAB."""
-    if settings.hdab_renderings == 0:
-        return
-    from datasets.rerender import render_hdab_sections
-
-    for number, section in enumerate(
-        render_hdab_sections(
-            image, this.marker, this.annotation, settings.hdab_renderings, settings.seed
-        )
-    ):
+    key = f"{settings.seed}:{this.name}"
+    sections = hdab_sections(image, this.marker, this.annotation, settings.hdab_renderings, key)
+    for number, section in enumerate(sections):
         rendered = dataclasses.replace(this, name=f"{this.name}_hdab{number}", source="rerendered")
         yield from _pass_tiles(section, rendered, folder, settings)
 

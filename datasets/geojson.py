@@ -109,7 +109,8 @@ def _class_name(feature: Mapping[str, Any]) -> str:
 
 def _polygon(feature: Mapping[str, Any], where: str) -> shapely.Geometry:
     try:
-        geometry = shapely.geometry.shape(feature["geometry"])
+        with np.errstate(invalid="ignore"):  # what is no number is refused below, by name
+            geometry = shapely.geometry.shape(feature["geometry"])
     except (KeyError, TypeError, ValueError, AttributeError, shapely.GEOSException) as error:
         raise AnnotationError(f"{where} has a broken geometry; draw it again") from error
     if geometry.geom_type not in ("Polygon", "MultiPolygon"):

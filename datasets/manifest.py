@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,11 +54,13 @@ class Manifest:
         _check_header(path.name, reader.fieldnames or ())
         problems: list[str] = []
         rows = []
+        numbered = []
         for cells in reader:
             if any(value for value in cells.values()):
                 where = f"row {reader.line_num}"
                 rows.append(parse_row(cells, path.parent, where, problems, verify_hashes))
-        problems += _repeated_images(rows)
+                numbered.append((reader.line_num, (cells.get("image") or "").strip()))
+        problems += _repeated_images([(number, image) for number, image in numbered if image])
         if not rows:
             problems.append("it has no rows; add one row for each image")
         if problems:
@@ -118,12 +121,15 @@ def _check_header(name: str, columns: Sequence[str]) -> None:
         raise ManifestError.of(name, problems)
 
 
-def _repeated_images(rows: Sequence[Row | None]) -> list[str]:
-    seen: set[str] = set()
+def _repeated_images(numbered: Sequence[tuple[int, str]]) -> list[str]:
+    first: dict[str, int] = {}
     problems = []
-    for row in rows:
-        if row is not None and row.image in seen:
-            problems.append(f"image: {row.image!r} has two rows; give every image one row")
-        elif row is not None:
-            seen.add(row.image)
+    for number, image in numbered:
+        name = os.path.normpath(image)
+        if name in first:
+            problems.append(
+                f"row {number}, image: {image!r} is also in row {first[name]}; "
+                "give every image one row"
+            )
+        first.setdefault(name, number)
     return problems

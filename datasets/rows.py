@@ -32,6 +32,7 @@ COLUMNS = (
     "sha256",
 )
 OPTIONAL_COLUMNS = ("channels",)
+GEOJSON_SUFFIXES = (".geojson", ".json")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _HASH_BLOCK_BYTES = 1 << 20
 
@@ -184,6 +185,9 @@ def _parse_mpp(read: CellReader) -> float | None:
 
 
 def _parse_annotation(read: CellReader, targets: tuple[str, ...], folder: Path) -> dict[str, str]:
+    if read.text("annotation") and not read.text("targets"):
+        read.wrong("targets", "it is empty though an annotation is given; say what it outlines")
+        return {}
     paths: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in read.text("annotation").split(";"))):
         name, equals, path = (piece.strip() for piece in part.partition("="))
@@ -193,19 +197,27 @@ def _parse_annotation(read: CellReader, targets: tuple[str, ...], folder: Path) 
             paths[name] = path
         else:
             paths.update(dict.fromkeys(targets, part))
-    for target in targets:
-        if target not in paths:
+    lacking = [target for target in targets if target not in paths]
+    for target in lacking:
+        read.wrong(
+            "annotation",
+            f"target {target!r} has none; give a file as {target}=PATH or remove the target",
+        )
+    for path in sorted(set(paths.values())):
+        if not (folder / path).is_file():
+            read.wrong("annotation", f"there is no file {path!r}; mend the path")
+        elif list(paths.values()).count(path) > 1 and not is_geojson(path):
             read.wrong(
                 "annotation",
-                f"target {target!r} has none; give a file as {target}=PATH or remove the target",
+                f"{path!r} has no classes; give each target a file of its own, "
+                "as target=PATH;target=PATH",
             )
-    if paths or not read.text("annotation"):
-        for path in sorted(set(paths.values())):
-            if not (folder / path).is_file():
-                read.wrong("annotation", f"there is no file {path!r}; mend the path")
-    else:
-        read.wrong("targets", "it is empty though an annotation is given; say what it outlines")
     return paths
+
+
+def is_geojson(path: str | Path) -> bool:
+    """Return whether a file is GeoJSON by its name; all other annotations are label images."""
+    return Path(path).suffix.lower() in GEOJSON_SUFFIXES
 
 
 def _check_image(read: CellReader, row: Row, folder: Path, verify_hash: bool) -> None:

@@ -1,0 +1,189 @@
+"""Label images and QuPath GeoJSON become label arrays on any grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from datasets.annotations import open_annotation, parse_classes
+from datasets.errors import AnnotationError
+from datasets.raster import Grid
+
+SIZE = (20, 16)  # width, height
+FRAME = Grid(0, 0, *SIZE)
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> list[list[float]]:
+    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
+
+
+def feature(name: Any, coordinates: Any, kind: str = "Polygon") -> dict[str, Any]:
+    classification = {"name": name, "color": [200, 0, 0]} if isinstance(name, str) else name
+    return {
+        "type": "Feature",
+        "geometry": {"type": kind, "coordinates": coordinates},
+        "properties": {"objectType": "annotation", "classification": classification},
+    }
+
+
+def write(path: Path, *features: dict[str, Any], bare: bool = False) -> Path:
+    collection = list(features)
+    document = collection if bare else {"type": "FeatureCollection", "features": collection}
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_holes_and_multipolygons_have_their_areas(tmp_path: Path, bare: bool) -> None:
+    """A 6 × 6 square with a 2 × 2 hole and a multipolygon of 2 × 3 and 3 × 3 cover 32 + 15 px."""
+    path = write(
+        tmp_path / "a.geojson",
+        feature("Vessel", [box(1, 1, 7, 7), box(3, 3, 5, 5)]),
+        feature("CD31", [[box(10, 1, 12, 4)], [box(14, 8, 17, 11)]], "MultiPolygon"),
+        bare=bare,
+    )
+    found = open_annotation(path, "vessel", SIZE).read(FRAME)
+    assert (found.labels == 1).sum() == 32
+    assert (found.labels == 2).sum() == 15
+    assert found.complete.all()
+
+
+def test_overlapping_cells_keep_separate_labels(tmp_path: Path) -> None:
+    """A small cell drawn before a large one that covers it keeps its own label on top."""
+    path = write(
+        tmp_path / "a.geojson",
+        feature("VEGF cell", [box(4, 4, 6, 6)]),
+        feature("VEGF cell", [box(2, 2, 9, 9)]),
+    )
+    labels = open_annotation(path, "vegf_cell", SIZE).read(FRAME).labels
+    assert (labels == 1).sum() == 4
+    assert (labels == 2).sum() == 45
+
+
+def test_only_the_asked_target_is_drawn(tmp_path: Path) -> None:
+    """Vessels of a file with both classes leave the cells out, and the reverse."""
+    path = write(
+        tmp_path / "a.json",
+        feature("Vessel", [box(0, 0, 4, 4)]),
+        feature({"names": ["VEGF", "cell"]}, [box(10, 10, 12, 12)]),
+    )
+    classes = parse_classes(["VEGF: cell=vegf_cell"])
+    assert open_annotation(path, "vessel", SIZE, classes).read(FRAME).labels.sum() == 16
+    assert open_annotation(path, "vegf_cell", SIZE, classes).read(FRAME).labels.sum() == 4
+
+
+def test_annotated_area_bounds_what_is_complete(tmp_path: Path) -> None:
+    """Outside of an area classed as annotated, the annotation is not complete."""
+    path = write(
+        tmp_path / "a.geojson",
+        feature("Annotated area", [box(0, 0, 10, 16)]),
+        feature("vessel", [box(2, 2, 4, 4)]),
+    )
+    found = open_annotation(path, "vessel", SIZE).read(FRAME)
+    assert found.complete[:, :10].all()
+    assert not found.complete[:, 10:].any()
+    assert found.labels.sum() == 4
+
+
+def test_window_on_a_coarser_grid(tmp_path: Path) -> None:
+    """A window of the grid at twice the pixel size holds the outline at half its size."""
+    path = write(tmp_path / "a.geojson", feature("Vessel", [box(4, 4, 12, 8)]))
+    labels = open_annotation(path, "vessel", SIZE).read(Grid(1, 1, 6, 5, step=2.0)).labels
+    expected = np.zeros((5, 6), int)
+    expected[1:3, 1:5] = 1
+    assert np.array_equal(labels, expected)
+
+
+def test_unknown_classes_are_listed_and_can_be_ignored(tmp_path: Path) -> None:
+    """Classes without a target are all named in one error, and left out if ignored."""
+    path = write(
+        tmp_path / "a.geojson",
+        feature("Stroma", [box(0, 0, 4, 4)]),
+        feature(None, [box(0, 0, 4, 4)]),
+        feature("Vessel", [box(0, 0, 4, 4)]),
+    )
+    with pytest.raises(AnnotationError, match=r"Stroma, Unclassified.*NAME=TARGET") as caught:
+        open_annotation(path, "vessel", SIZE)
+    assert caught.value.field == "classes"
+    ignoring = open_annotation(path, "vessel", SIZE, ignore=["stroma", "Unclassified"])
+    assert ignoring.read(FRAME).labels.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("no json", "no JSON text"),
+        ('{"features": 5}', "no GeoJSON"),
+        ('[{"type": "Feature", "geometry": null}]', "feature 1 has no geometry"),
+        (json.dumps([feature("Vessel", [3, 4], "Point")]), r"feature 1 \(Vessel\) is a Point"),
+        (json.dumps([feature("Vessel", [[[0, 0], [1, 1]]])]), "feature 1.*broken geometry"),
+        (json.dumps([feature("Vessel", "abc")]), "feature 1.*broken geometry"),
+        (
+            json.dumps([feature("Vessel", [[[0, 0], [4, float("nan")], [4, 4], [0, 0]]])]),
+            "feature 1.*no numbers",
+        ),
+        (json.dumps([feature("Vessel", [box(50, 50, 60, 60)])]), "outside of the image"),
+    ],
+)
+def test_broken_geojson_is_refused(tmp_path: Path, document: str, message: str) -> None:
+    """Whatever is wrong with a GeoJSON file is said by file and feature."""
+    path = tmp_path / "broken.geojson"
+    path.write_text(document)
+    with pytest.raises(AnnotationError, match=message) as caught:
+        open_annotation(path, "vessel", SIZE)
+    assert "broken.geojson" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_label_images_of_8_and_16_bit(tmp_path: Path, suffix: str, dtype: type) -> None:
+    """A label image gives its numbers back, whatever its format and depth."""
+    pixels = np.zeros(SIZE[::-1], dtype)
+    pixels[2:5, 3:9] = np.iinfo(dtype).max
+    path = tmp_path / f"labels{suffix}"
+    if suffix == ".png":
+        Image.fromarray(pixels).save(path)
+    else:
+        tifffile.imwrite(path, pixels)
+    found = open_annotation(path, "vegf_cell", SIZE).read(FRAME)
+    assert np.array_equal(found.labels, pixels)
+    assert found.complete.all()
+
+
+def test_label_image_of_another_size_is_refused(tmp_path: Path) -> None:
+    """A mask of another size than its image is refused with both sizes."""
+    path = tmp_path / "labels.png"
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(path)
+    with pytest.raises(AnnotationError, match=r"10 × 10 px but its image is 20 × 16 px"):
+        open_annotation(path, "vessel", SIZE)
+
+
+def test_colour_or_damaged_label_images_are_refused(tmp_path: Path) -> None:
+    """A colour picture, a truncated file and text are no label images."""
+    colour = np.zeros((16, 20, 3), np.uint8)
+    colour[..., 0] = 200
+    Image.fromarray(colour).save(tmp_path / "colour.png")
+    with pytest.raises(AnnotationError, match="colour picture"):
+        open_annotation(tmp_path / "colour.png", "vessel", SIZE)
+    noise = np.random.default_rng(0).integers(0, 255, SIZE[::-1], dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AnnotationError, match=r"cut\.png is damaged"):
+        open_annotation(tmp_path / "cut.png", "vessel", SIZE)
+    (tmp_path / "text.tif").write_text("not an image")
+    with pytest.raises(AnnotationError, match=r"text\.tif is no readable label image"):
+        open_annotation(tmp_path / "text.tif", "vessel", SIZE)
+
+
+@pytest.mark.parametrize("pair", ["Vessel", "=vessel", "Vessel=tube"])
+def test_bad_class_pairs_are_refused(pair: str) -> None:
+    """A pair without a name, without a target, or with an unknown one is an error."""
+    with pytest.raises(AnnotationError, match="NAME=TARGET"):
+        parse_classes([pair])
