@@ -1,0 +1,153 @@
+"""The Lightning module: one training step, one validation step, one optimiser.
+
+Letters: N batch, K target channels, C input channels, H, W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+import lightning
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from model.targets import CHANNELS, VEGF_CELL, VESSEL
+from model.unet import UNet, UNetConfig
+from training.losses import SegmentationLoss
+from training.recipe import Recipe, recipe_from_dict
+
+MONITORED = "val/dice"
+SCORED = (VESSEL, VEGF_CELL)
+
+
+class TileDice(Metric):
+    """Mean Dice over tiles that hold the target, at probability 0.5; adds up over processes."""
+
+    full_state_update = False
+    total: Tensor
+    tiles: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("tiles", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, target: Tensor, annotated: Tensor) -> None:
+        """Add a batch of masks and of what was annotated, all bool (N, H, W)."""
+        predicted, target = predicted & annotated, target & annotated
+        both = (predicted & target).sum((1, 2))
+        either = predicted.sum((1, 2)) + target.sum((1, 2))
+        counted = target.any(2).any(1)
+        self.total += (2 * both[counted] / either[counted]).sum()
+        self.tiles += counted.sum()
+
+    def compute(self) -> Tensor:
+        """Return the mean; 0 if no tile held the target."""
+        return self.total / self.tiles.clamp(min=1)
+
+
+class SegmentationModule(lightning.LightningModule):
+    """A U-Net with its recipe; a checkpoint of it holds all that `angiometry export` needs.
+
+    Parameters
+    ----------
+    recipe
+        The whole recipe as nested dictionaries.
+    network
+        `UNetConfig` as a dictionary, channel statistics of the training tiles included.
+    training_data_sha256
+        Hash of the tiles that were trained on.
+    """
+
+    def __init__(
+        self, recipe: dict[str, Any], network: dict[str, Any], training_data_sha256: str
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.recipe: Recipe = recipe_from_dict(recipe)
+        self.training_data_sha256 = training_data_sha256
+        config: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in network.items()
+        }
+        # channels_last lets the convolutions of AVX-512 and tensor cores work without reordering.
+        self.network = UNet(UNetConfig(**config)).to(memory_format=torch.channels_last)
+        self.loss = SegmentationLoss(self.recipe.loss)
+        self.scores = torch.nn.ModuleDict({name: TileDice() for name in SCORED})
+
+    def forward(self, channels: Tensor) -> Tensor:
+        """Return logits (N, K, H, W) of marker channels (N, C, H, W)."""
+        logits: Tensor = self.network(channels.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
+        """Return the loss of one batch."""
+        terms = self._losses(self(batch["image"]).float(), batch)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss", on_step=True)
+        return terms["loss"]
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        """Score one batch."""
+        logits = self(batch["image"]).float()
+        size = len(logits)
+        loss = self._losses(logits, batch)["loss"]
+        self.log("val/loss", loss, batch_size=size, sync_dist=True)
+        for name in SCORED:
+            channel = CHANNELS.index(name)
+            seen = _weight(batch)[:, channel] > 0
+            metric = cast(TileDice, self.scores[name])
+            metric.update(logits[:, channel] > 0, batch["target"][:, channel] > 0.5, seen)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log Dice of each target that was seen, and their mean, which decides."""
+        means = []
+        for name in SCORED:
+            metric = cast(TileDice, self.scores[name])
+            seen = bool(metric.tiles > 0)
+            value = metric.compute()
+            metric.reset()
+            if seen:
+                means.append(value)
+                self.log(f"val/dice_{name}", value, prog_bar=True)
+        self.log(MONITORED, torch.stack(means).mean() if means else torch.zeros(()))
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with a one-cycle schedule over the whole run (Smith & Topin 2018)."""
+        run = self.recipe.run
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, run.learning_rate, total_steps=run.steps, pct_start=run.warmup_fraction
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _losses(self, logits: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = self.loss(logits, batch["target"], _weight(batch))
+        return terms
+
+
+def _weight(batch: dict[str, Any]) -> Tensor:
+    """Return 1 where a pixel of a channel was annotated, else 0, float (N, K, H, W)."""
+    weight: Tensor = batch["annotated"][:, :, None, None] * batch["weight"]
+    return weight
+
+
+def new_module(
+    recipe: Recipe,
+    channel_mean: tuple[float, ...],
+    channel_std: tuple[float, ...],
+    training_data_sha256: str,
+) -> SegmentationModule:
+    """Return an untrained module for `recipe`, normalising by the training tiles' statistics."""
+    network = UNetConfig(
+        **dataclasses.asdict(recipe.network), channel_mean=channel_mean, channel_std=channel_std
+    )
+    return SegmentationModule(
+        dataclasses.asdict(recipe), dataclasses.asdict(network), training_data_sha256
+    )

@@ -1,0 +1,200 @@
+"""The recipe: everything that decides what a training run does, read from TOML.
+
+Unknown keys are errors: a misspelt setting that is silently ignored costs a day of training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from model.unet import Encoder, UNetConfig
+from training.errors import RecipeError
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticConfig:
+    """How many tile-sized synthetic sections of each kind to make, and from which seed on.
+
+    `empty_fraction` of them hold nothing of their target: what the network must learn to leave.
+    """
+
+    brightfield_vessel: int = 0
+    brightfield_cells: int = 0
+    fluorescence_vessel: int = 0
+    fluorescence_cells: int = 0
+    empty_fraction: float = 0.1
+    seed: int = 1
+    val_fraction: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where tiles come from.
+
+    `hdab_renderings` says how often each VessMAP crop is rendered again as H-DAB. `shares` weighs
+    how often a tile of a source is drawn; a source left out is drawn in proportion to its tiles.
+    """
+
+    mpp_um: float = 0.5
+    tile_px: int = 256
+    hdab_renderings: int = 4
+    synthetic: SyntheticConfig = SyntheticConfig()
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    licence: str = "as the images' own"
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the network: see `model.unet.UNetConfig`."""
+
+    encoder: Encoder = "plain"
+    base: int = 24
+    depth: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built, while the recipe is read."""
+        UNetConfig(self.encoder, self.base, self.depth)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the three losses; the centre-line loss is for vessels alone."""
+
+    bce: float = 1.0
+    dice: float = 1.0
+    centre_line: float = 0.2
+    centre_line_iterations: int = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Strength of each augmentation; 0 switches one off. See `training.augment`."""
+
+    turns: bool = True
+    affine: float = 0.7
+    elastic: float = 0.3
+    gamma: float = 0.5
+    gain: float = 0.5
+    blur: float = 0.3
+    noise: float = 0.5
+    drop_counterstain: float = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Optimiser, length and machinery of the run; one epoch is `steps_per_epoch` steps."""
+
+    steps: int = 1500
+    steps_per_epoch: int = 100
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup_fraction: float = 0.1
+    ema_decay: float = 0.995
+    ema_from_step: int = 200
+    patience_epochs: int = 10
+    precision: Precision = "bf16-mixed"
+    loader_workers: int = 1
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A whole recipe."""
+
+    name: str
+    version: str
+    description: str = ""
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse values that would fail hours later."""
+        positive = {
+            "run.steps": self.run.steps,
+            "run.steps_per_epoch": self.run.steps_per_epoch,
+            "run.batch_size": self.run.batch_size,
+            "run.learning_rate": self.run.learning_rate,
+            "data.mpp_um": self.data.mpp_um,
+        }
+        for key, value in positive.items():
+            if not value > 0:
+                raise RecipeError(f"{key} is {value}; it must be positive")
+        stride = 2**self.network.depth
+        if self.data.tile_px < stride or self.data.tile_px % stride:
+            raise RecipeError(
+                f"data.tile_px is {self.data.tile_px}; make it a multiple of {stride}"
+            )
+        if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
+            raise RecipeError(f"name is {self.name!r}; use letters, digits, '-', '_' and '.' only")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from TOML.
+
+    Raises
+    ------
+    RecipeError
+        If the file cannot be read, a key is unknown, or a value has the wrong type or range.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"the recipe {path.name} is no valid TOML: {error}") from error
+    return recipe_from_dict(table)
+
+
+def recipe_from_dict(table: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from nested mappings, as TOML or a checkpoint holds it."""
+    recipe: Recipe = _build(Recipe, table, "")
+    return recipe
+
+
+def _build(kind: Any, table: Mapping[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    if unknown := sorted(set(table) - set(hints)):
+        keys = ", ".join(path + key for key in unknown)
+        raise RecipeError(
+            f"unknown key {keys}; known here are: {', '.join(path + k for k in hints)}"
+        )
+    values = {key: _value(hints[key], value, path + key) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except RecipeError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{path.rstrip('.') or 'the recipe'}: {error}") from error
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{path} must be a table of its own, [{path}]")
+        return _build(hint, value, path + ".")
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise RecipeError(f"{path} is {value!r}; choose one of {typing.get_args(hint)}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wanted = typing.get_origin(hint) or hint
+    if isinstance(hint, types.UnionType) or not isinstance(value, wanted):
+        raise RecipeError(f"{path} is {value!r}; it must be of type {wanted.__name__}")
+    if isinstance(value, bool) and wanted is not bool:
+        raise RecipeError(f"{path} is {value!r}; it must be of type {wanted.__name__}")
+    return value

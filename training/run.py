@@ -1,0 +1,126 @@
+"""One training run: tiles, Lightning, checkpoints, logs."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from datasets.build import manifest_hash
+from training.errors import CheckpointError, TrainingError
+from training.module import MONITORED, SegmentationModule, new_module
+from training.recipe import Recipe
+from training.stream import channel_statistics, training_loader, validation_loader
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+
+def train(recipe: Recipe, folders: Sequence[Path], out_dir: Path, *, resume: bool = False) -> Path:
+    """Train as `recipe` says and return the best checkpoint.
+
+    Parameters
+    ----------
+    folders
+        Folders of tiles, see `training.sources.prepare_tiles`.
+    out_dir
+        Where checkpoints (`last.ckpt`, `best.ckpt`) and logs (CSV and TensorBoard) go.
+    resume
+        Go on from `last.ckpt`. Without it, a folder that holds a run is refused.
+
+    Raises
+    ------
+    TrainingError
+        If `out_dir` already holds a run and `resume` is not set, or the other way round.
+    """
+    last = out_dir / LAST
+    if last.exists() and not resume:
+        raise TrainingError(f"{out_dir} already holds a run; give --resume or another --out", "out")
+    if resume and not last.exists():
+        raise TrainingError(f"{out_dir} holds no {LAST} to resume from; leave --resume out", "out")
+    if resume:
+        load_checkpoint(last)  # a damaged file is named before anything starts
+    lightning.seed_everything(recipe.run.seed, workers=True, verbose=False)
+    module = new_module(recipe, *channel_statistics(folders), tiles_sha256(folders))
+    trainer = _trainer(recipe, out_dir)
+    trainer.fit(
+        module,
+        training_loader(recipe, folders),
+        validation_loader(recipe, folders),
+        ckpt_path=str(last) if resume else None,
+        weights_only=True,
+    )
+    return out_dir / BEST
+
+
+def load_checkpoint(path: Path) -> SegmentationModule:
+    """Return the module that a checkpoint holds, on the processor.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is damaged, or holds something else.
+    """
+    try:
+        return SegmentationModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({error.strerror})", "checkpoint"
+        ) from error
+    # torch and pickle raise many types of their own for a damaged file.
+    except (RuntimeError, KeyError, ValueError, EOFError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path.name} is damaged or no checkpoint of a training run; use an earlier one",
+            "checkpoint",
+        ) from error
+
+
+def tiles_sha256(folders: Sequence[Path]) -> str:
+    """Return one hash over all the tiles that are trained and validated on."""
+    hashes = sorted(manifest_hash(folder) for folder in folders)
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _trainer(recipe: Recipe, out_dir: Path) -> lightning.Trainer:
+    run = recipe.run
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            out_dir,
+            filename=Path(BEST).stem,
+            monitor=MONITORED,
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        ),
+        EarlyStopping(MONITORED, mode="max", patience=run.patience_epochs),
+        EMAWeightAveraging(decay=run.ema_decay, update_starting_at_step=run.ema_from_step),
+        LearningRateMonitor("step"),
+        TQDMProgressBar(refresh_rate=1),
+    ]
+    return lightning.Trainer(
+        accelerator="auto",
+        precision=run.precision,
+        max_steps=run.steps,
+        max_epochs=math.ceil(run.steps / run.steps_per_epoch),
+        callbacks=callbacks,
+        logger=[CSVLogger(out_dir, name="logs"), TensorBoardLogger(out_dir, name="tensorboard")],
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        default_root_dir=out_dir,
+        gradient_clip_val=1.0,
+        deterministic="warn" if torch.cuda.is_available() else True,
+        enable_model_summary=False,
+    )
