@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -117,7 +117,7 @@ def brightfield_scaling(
 
 def fluorescence_scaling(
     marker: str,
-    pixels: NDArray[np.generic],
+    pixels: NDArray[Any],
     *,
     marker_channel: int = 0,
     nuclei_channel: int | None = None,
@@ -212,7 +212,7 @@ def fit_scaling(
 
 def plane_scaling(
     channel: int,
-    tiles: Sequence[NDArray[np.generic]],
+    tiles: Sequence[NDArray[Any]],
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> PlaneScaling:
     """Compute how one fluorescence channel is scaled.
@@ -264,7 +264,7 @@ def estimate_noise(planes: Sequence[NDArray[np.floating]]) -> float:
     return math.sqrt(math.pi / 2.0) * float(response.mean()) / 6.0
 
 
-def marker_channels(pixels: NDArray[np.generic], scaling: MarkerScaling) -> NDArray[np.float32]:
+def marker_channels(pixels: NDArray[Any], scaling: MarkerScaling) -> NDArray[np.float32]:
     """Return the network's input.
 
     Parameters
@@ -293,7 +293,7 @@ def marker_channels(pixels: NDArray[np.generic], scaling: MarkerScaling) -> NDAr
     return channels
 
 
-def marker_intensity(pixels: NDArray[np.generic], scaling: MarkerScaling) -> NDArray[np.float32]:
+def marker_intensity(pixels: NDArray[Any], scaling: MarkerScaling) -> NDArray[np.float32]:
     """Return how strongly each raw pixel is stained, for reporting.
 
     Parameters
@@ -316,7 +316,7 @@ def marker_intensity(pixels: NDArray[np.generic], scaling: MarkerScaling) -> NDA
     return _plane(pixels, plane.channel) - np.float32(plane.background)
 
 
-def _stain_od(pixels: NDArray[np.generic], scaling: MarkerScaling) -> NDArray[np.float32]:
+def _stain_od(pixels: NDArray[Any], scaling: MarkerScaling) -> NDArray[np.float32]:
     """Return the optical density of DAB, hematoxylin and residual, (H, W, 3)."""
     assert scaling.background_rgb is not None
     assert scaling.vectors is not None
@@ -326,20 +326,20 @@ def _stain_od(pixels: NDArray[np.generic], scaling: MarkerScaling) -> NDArray[np
     return separate(optical_density(rgb, scaling.background_rgb), scaling.vectors)
 
 
-def _plane(pixels: NDArray[np.generic], channel: int) -> NDArray[np.float32]:
+def _plane(pixels: NDArray[Any], channel: int) -> NDArray[np.float32]:
     """Return one channel of a fluorescence region as float32 (H, W)."""
     plane = pixels if pixels.ndim == 2 else pixels[..., channel]
     return np.asarray(plane, dtype=np.float32)
 
 
-def _to_255(rgb: NDArray[np.generic], full_scale: int) -> NDArray[np.generic]:
+def _to_255(rgb: NDArray[Any], full_scale: int) -> NDArray[Any]:
     """Return intensities on the scale 0–255."""
     return rgb if full_scale == 255 else rgb.astype(np.float32) * np.float32(255.0 / full_scale)
 
 
 def _samples(
     image: SectionImage, tissue: Tissue | None, mpp_um: float
-) -> tuple[list[NDArray[np.generic]], list[NDArray[np.bool_]]]:
+) -> tuple[list[NDArray[Any]], list[NDArray[np.bool_]]]:
     """Return windows spread evenly over the tissue, and where they are tissue."""
     grid_um = max(image.mpp_um, mpp_um)
     width, height = image.size_at(grid_um)

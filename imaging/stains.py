@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -64,7 +64,7 @@ class StainVectors:
 
 
 def optical_density(
-    rgb: NDArray[np.generic], background_rgb: RGB = DEFAULT_BACKGROUND_RGB
+    rgb: NDArray[Any], background_rgb: RGB = DEFAULT_BACKGROUND_RGB
 ) -> NDArray[np.float32]:
     """Return log10(I0 / I) of each channel, with I at least 1.
 
@@ -148,7 +148,7 @@ def compose(
 
 
 def estimate_background(
-    rgb: NDArray[np.generic], glass: NDArray[np.bool_] | None = None
+    rgb: NDArray[Any], glass: NDArray[np.bool_] | None = None
 ) -> tuple[RGB, BackgroundSource]:
     """Return the intensity of the slide's own glass, or 255 where no glass is seen.
 
@@ -171,7 +171,7 @@ def estimate_background(
 
 
 def estimate_vectors(
-    rgb: NDArray[np.generic],
+    rgb: NDArray[Any],
     background_rgb: RGB = DEFAULT_BACKGROUND_RGB,
     *,
     min_od: float = 0.15,
