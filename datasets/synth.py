@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,14 @@ class SyntheticSection:
             )
         return made
 
-    def vessel_polygon(self) -> shapely.Geometry:
-        """Return the union of all vessels inside the frame, in µm."""
+    @cached_property
+    def cell_outlines(self) -> tuple[shapely.Geometry, ...]:
+        """The bodies of the positive cells inside the frame, in µm; empty where one is outside."""
+        return tuple(cell.body.polygon().intersection(self._frame()) for cell in self.cells)
+
+    @cached_property
+    def vessel_outline(self) -> shapely.Geometry:
+        """The union of all vessels inside the frame, in µm."""
         shapes = [tube.polygon() for tube in self.tubes]
         shapes += [profile.polygon() for profile in self.profiles]
         return shapely.union_all(shapes).intersection(self._frame())
@@ -82,11 +89,11 @@ class SyntheticSection:
         lengths = np.array([tube.length_within_um(size) for tube in self.tubes])
         inside = lengths > 0
         widths = [2 * float(tube.radii_um.mean()) for tube in self.tubes]
-        bodies = [cell.body.polygon().intersection(self._frame()) for cell in self.cells]
+        bodies = self.cell_outlines
         return {
             "seed": self.seed,
             "area_mm2": self.params.area_mm2,
-            "vessel_area_fraction": float(self.vessel_polygon().area) / size**2,
+            "vessel_area_fraction": float(self.vessel_outline.area) / size**2,
             "centre_line_length_um": float(lengths.sum()),
             "tube_count": int(inside.sum()),
             "tube_length_um": lengths[inside].round(3).tolist(),
