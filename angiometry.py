@@ -147,6 +147,55 @@ def evaluate(
     print_scores(scores)
 
 
+@data_app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="New folder for the data set.")],
+    count: Annotated[int, typer.Option(help="How many sections.")] = 12,
+    seed: Annotated[int, typer.Option(help="Section k is made from SEED + k.")] = 0,
+    size_px: Annotated[int, typer.Option(help="Width and height of a section.")] = 512,
+    mpp: Annotated[float, typer.Option(help="Pixel size in µm.")] = 0.5,
+    modality: Annotated[str, typer.Option(help="brightfield, fluorescence or both.")] = "both",
+    marker: Annotated[
+        list[str] | None, typer.Option(help="CD31, VEGF or CD31+VEGF; may be repeated, in turn.")
+    ] = None,
+    empty_fraction: Annotated[
+        float, typer.Option(help="Share of sections without anything stained.")
+    ] = 0.1,
+) -> None:
+    """Write synthetic brain sections with exactly known truth, and their manifest."""
+    from datasets.synth_write import parse_modalities, write_synthetic
+
+    with _plain_errors(), _progress_bar() as progress:
+        manifest = write_synthetic(
+            out,
+            count,
+            seed,
+            size_px=size_px,
+            mpp_um=mpp,
+            markers=marker or ("CD31", "VEGF"),
+            modalities=parse_modalities(modality),
+            empty_fraction=empty_fraction,
+            progress=progress,
+        )
+    typer.echo(f"{len(manifest.rows)} sections: {out / 'manifest.csv'}")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind; 127.0.0.1 if unset.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 8000 if unset.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let other machines in, though nothing asks who.")
+    ] = False,
+) -> None:
+    """Serve the HTTP interface and the page; settings come from ANGIOMETRY_… variables."""
+    from service.run import serve as run
+    from service.settings import load_settings
+
+    with _plain_errors():
+        run(load_settings(host=host, port=port), insecure=insecure)
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -88,6 +88,26 @@ def write_synthetic(
     return manifest
 
 
+def parse_modalities(text: str) -> tuple[SynthModality, ...]:
+    """Return the modalities that ``brightfield``, ``fluorescence`` or ``both`` names.
+
+    Raises
+    ------
+    BuildError
+        If it is none of these.
+    """
+    choices: dict[str, tuple[SynthModality, ...]] = {
+        "brightfield": ("brightfield",),
+        "fluorescence": ("fluorescence",),
+        "both": ("brightfield", "fluorescence"),
+    }
+    if text not in choices:
+        raise BuildError(
+            f"modality {text!r} is not known; give {', '.join(choices)}", field="modality"
+        )
+    return choices[text]
+
+
 def _check(
     out_dir: Path,
     count: int,
