@@ -1,0 +1,145 @@
+"""The text fields of an analysis request, checked together so that one answer names every fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from analysis.settings import MeasureSettings
+from model.targets import VEGF_CELL, VESSEL, parse_markers
+from service.errors import InvalidRequestError
+
+Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Label = Annotated[str, Field(max_length=200)]
+
+_NOT_YET = {
+    "regions": "regions are not yet honoured by this version; leave them out to measure the whole "
+    "tissue, or crop the image",
+}
+
+
+class AnalysisForm(BaseModel):
+    """Fields that accompany the image."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    marker: Annotated[
+        Literal["CD31", "VEGF", "CD31+VEGF"],
+        Field(description="What the image shows: vessels, VEGF-positive cells, or both."),
+    ]
+    modality: Annotated[
+        Literal["auto", "brightfield", "fluorescence"], Field(description="How it was taken.")
+    ] = "auto"
+    mpp_um: Annotated[
+        Length | None,
+        Field(description="Pixel size in µm; required if the file does not state it."),
+    ] = None
+    section_thickness_um: Annotated[
+        Length | None, Field(description="Recorded, since length density grows with it.")
+    ] = None
+    channels: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="Which channel shows what, counted from 0: CD31=1,VEGF=2,nuclei=0.",
+        ),
+    ] = None
+    tissue: Annotated[
+        Literal["auto", "frame"],
+        Field(description="Find glass and leave it out, or take the whole frame."),
+    ] = "auto"
+    model: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Bundle name.")
+    ] = None
+    threshold_vessel: Annotated[
+        Probability | None, Field(description="Probability from which a pixel is vessel.")
+    ] = None
+    threshold_vegf_cell: Annotated[
+        Probability | None, Field(description="Probability from which a pixel is positive cell.")
+    ] = None
+    tta: Annotated[
+        bool, Field(description="Average eight flips and turns: eight times slower.")
+    ] = False
+    animal: Annotated[Label | None, Field(description="Kept with the analysis.")] = None
+    group: Annotated[Label | None, Field(description="Kept with the analysis.")] = None
+    section: Annotated[Label | None, Field(description="Kept with the analysis.")] = None
+
+
+@dataclass(frozen=True)
+class AnalysisRequest:
+    """One checked request, as the worker takes it."""
+
+    settings: MeasureSettings
+    modality: Literal["auto", "brightfield", "fluorescence"]
+    mpp_um: float | None
+    channels: str | None
+    model: str | None
+    labels: Mapping[str, str]
+
+
+def parse_form(fields: Mapping[str, str]) -> AnalysisRequest:
+    """Check the text fields of a form; a field left empty counts as not given.
+
+    Raises
+    ------
+    InvalidRequestError
+        Naming every field that is missing, unknown, wrong, or not honoured by this version.
+    """
+    given = {name: value.strip() for name, value in fields.items() if value.strip()}
+    errors = [{"field": name, "message": text} for name, text in _NOT_YET.items() if name in given]
+    checked = {name: value for name, value in given.items() if name not in _NOT_YET}
+    try:
+        form = AnalysisForm.model_validate(checked)
+    except ValidationError as error:
+        errors += [_explain(entry) for entry in error.errors()]
+    if errors:
+        detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)
+        raise InvalidRequestError(detail[:1].upper() + detail[1:] + ".", errors=errors)
+    return _request(form)
+
+
+def _request(form: AnalysisForm) -> AnalysisRequest:
+    thresholds = {VESSEL: form.threshold_vessel, VEGF_CELL: form.threshold_vegf_cell}
+    labels = {"animal": form.animal, "group": form.group, "section": form.section}
+    settings = MeasureSettings(
+        markers=parse_markers(form.marker),
+        thresholds={target: value for target, value in thresholds.items() if value is not None},
+        tta=form.tta,
+        tissue=form.tissue,
+        section_thickness_um=form.section_thickness_um,
+    )
+    return AnalysisRequest(
+        settings=settings,
+        modality=form.modality,
+        mpp_um=form.mpp_um,
+        channels=form.channels,
+        model=form.model,
+        labels={name: value for name, value in labels.items() if value is not None},
+    )
+
+
+def _explain(entry: Any) -> dict[str, str]:
+    name = str(entry["loc"][0])
+    given = str(entry["input"])[:80]
+    known = ", ".join(("image", *AnalysisForm.model_fields))
+    if entry["type"] == "missing":
+        choices = AnalysisForm.model_json_schema()["properties"][name].get("enum", [])
+        message = f"is required; give one of {', '.join(choices)}"
+    elif entry["type"] == "extra_forbidden":
+        message = f"is no field of this form; known are {known}"
+    elif name == "tissue":
+        message = f"is {given!r}; give auto or frame (a mask is not yet taken over HTTP)"
+    elif name == "model":
+        message = f"is {given!r}; give a name that GET /v1/models lists"
+    else:
+        message = f"is {given!r}; {_lower_first(re.sub('^Input ', '', str(entry['msg'])))}"
+    return {"field": name, "message": message}
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

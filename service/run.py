@@ -1,0 +1,52 @@
+"""Run the service in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+
+# ONNX Runtime reports use over the network on Linux unless told so before its import; worker
+# processes inherit this.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import structlog
+import uvicorn
+
+from service.app import create_app
+from service.logs import configure_logging
+from service.settings import Settings, SettingsError
+
+_GRACE_S = 30
+_log = structlog.get_logger("angiometry.service")
+
+
+def serve(settings: Settings, *, insecure: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises
+    ------
+    SettingsError
+        If the host can be reached from other machines and `insecure` is not set.
+    """
+    check_host(settings, insecure=insecure)
+    configure_logging()
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    _log.info("starting", url=f"http://{shown}:{settings.port}", data_dir=str(settings.data_dir))
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+def check_host(settings: Settings, *, insecure: bool) -> None:
+    """Refuse to be reachable from other machines, where nothing asks who is there."""
+    if not (settings.is_loopback or insecure):
+        raise SettingsError(
+            f"{settings.host} can be reached from other machines, and this version has no keys to "
+            "ask for: serve on 127.0.0.1 behind a proxy that authenticates, or add --insecure if "
+            "everyone on that network may use it"
+        )

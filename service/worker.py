@@ -1,0 +1,184 @@
+"""What runs inside a worker process: the model loaded once, one image at a time.
+
+Uploads are decoded here and nowhere else, under a memory limit, so that a hostile or broken file
+can end this process but not the server.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.errors import WorkerLimitError
+from service.form import AnalysisRequest
+
+if TYPE_CHECKING:
+    from analysis.engine import Output
+
+FILES: Mapping[Output, str] = {
+    "csv": "measurements.csv",
+    "xlsx": "measurements.xlsx",
+    "objects": "objects.geojson",
+    "mask": "mask.png",
+    "overlay": "overlay.png",
+}
+"""What a job leaves in its folder."""
+
+GRID_FACTOR = 16
+"""How many pixels of the model's grid one pixel allowed may become: 2 µm/px at 0.5 µm/px."""
+
+
+@dataclass(frozen=True)
+class Warmth:
+    """What a worker says of itself once its model is loaded."""
+
+    pid: int
+    model_name: str
+    model_version: str
+    model_sha256: str
+    provider: str
+    self_test_passed: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to measure. `folder` takes the results, `name` is the client's file name."""
+
+    analysis_id: str
+    upload: Path
+    name: str
+    folder: Path
+    request: AnalysisRequest
+    bundle: Path
+    threads: int
+    limit_px: int
+    memory_limit_bytes: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A record as JSON holds it, and how many tiles were predicted for it."""
+
+    record: Mapping[str, Any]
+    tiles: int
+
+
+def start(memory_limit_bytes: int) -> None:
+    """Set up a new worker process: limits, signals, and an end when the server ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import resource
+
+        # Data, not address space: threads and mapped files reserve far more than they ever use.
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, memory_limit_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_end_with_server, daemon=True).start()
+
+
+def _end_with_server() -> None:
+    server = multiprocessing.parent_process()
+    if server is not None:
+        multiprocessing.connection.wait([server.sentinel])
+        os._exit(1)
+
+
+def warm(bundle: Path, threads: int) -> Warmth:
+    """Load the default model and run its self-test."""
+    from analysis.engine import cached_predictor
+
+    predictor = cached_predictor(bundle, threads)
+    metadata = predictor.bundle.metadata
+    return Warmth(
+        pid=os.getpid(),
+        model_name=metadata.name,
+        model_version=metadata.version,
+        model_sha256=predictor.bundle.sha256,
+        provider=predictor.provider,
+        self_test_passed=predictor.self_test(),
+    )
+
+
+def measure(job: Job) -> Measured:
+    """Measure one image and write its files into the job's folder.
+
+    Raises
+    ------
+    imaging.errors.ImagingError, analysis.errors.AnalysisError, model.errors.ModelError
+        If the image or the request is at fault.
+    WorkerLimitError
+        If the image needs more memory than the limit.
+    """
+    try:
+        return _measure(job)
+    except MemoryError as error:
+        limit = job.memory_limit_bytes
+        raise WorkerLimitError(
+            f"Measuring needs more memory than the {limit} bytes of a worker; crop the image, or "
+            "have ANGIOMETRY_MEMORY_LIMIT_BYTES raised.",
+            field="image",
+        ) from error
+
+
+def _measure(job: Job) -> Measured:
+    # Heavy imports happen here, so that the server's own process stays without them.
+    from analysis.engine import cached_predictor, write_outputs
+    from analysis.pipeline import measure_section
+    from analysis.record import to_dict
+    from imaging.open import open_image, parse_channels
+
+    request = job.request
+    tiles = 0
+
+    def count(stage: str, done: int, total: int) -> None:
+        nonlocal tiles
+        if stage == "predict":
+            tiles = total
+
+    channels = parse_channels(request.channels) or None
+    predictor = cached_predictor(job.bundle, job.threads)
+    start_s = time.perf_counter()
+    with open_image(
+        job.upload,
+        request.mpp_um,
+        modality=request.modality,
+        channels=channels,
+        limit_px=job.limit_px,
+    ) as image:
+        check_grid(image.size_at(predictor.bundle.metadata.mpp_um), job.limit_px)
+        result = measure_section(
+            image,
+            predictor,
+            request.settings,
+            workdir=job.folder,
+            progress=count,
+            analysis_id=job.analysis_id,
+            open_s=time.perf_counter() - start_s,
+            name=job.name,
+        )
+        write_outputs(result, image, {kind: job.folder / name for kind, name in FILES.items()})
+    result.store.path.unlink()
+    return Measured(to_dict(result.record), tiles)
+
+
+def check_grid(size_px: tuple[int, int], limit_px: int) -> None:
+    """Refuse an image that is small itself but immense at the model's pixel size."""
+    from imaging.errors import ImageTooLargeError
+
+    value_px = size_px[0] * size_px[1]
+    allowed_px = GRID_FACTOR * limit_px
+    if value_px > allowed_px:
+        raise ImageTooLargeError(
+            f"at the model's pixel size the image would have {size_px[0]} × {size_px[1]} pixels, "
+            f"and {allowed_px} are allowed: check mpp_um, or crop the image",
+            limit_px=allowed_px,
+            value_px=value_px,
+        )
