@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imaging.open import SectionImage
-from imaging.tissue import Tissue
-
 from analysis.cell_tally import CellOutcome
 from analysis.record import ImageInfo, ModelInfo, Record, Region
 from analysis.settings import MeasureSettings
 from analysis.version import software
 from analysis.vessels import VesselOutcome
 from imaging.markers import MarkerScaling
+from imaging.open import SectionImage
+from imaging.tissue import Tissue
 from model.predictor import Predictor
 
 NOT_MEASURED = "not measured by this version"

@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
 
-from imaging.open import SectionImage, open_image
-
 from analysis.errors import SettingsError
 from analysis.exports import write_csv, write_json, write_xlsx
 from analysis.objects import write_geojson
@@ -24,6 +22,7 @@ from analysis.pipeline import Progress, SectionResult, measure_section
 from analysis.raster import write_masks
 from analysis.record import Record
 from analysis.settings import MeasureSettings
+from imaging.open import SectionImage, open_image
 from model.bundle import load_bundle
 from model.predictor import Predictor
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from imaging.open import SectionImage
-from imaging.tissue import Tissue, find_tissue
 
 from analysis.assembly import Parts, assemble
 from analysis.cell_tally import CellOutcome, measure_cells
@@ -25,7 +23,9 @@ from analysis.record import Record
 from analysis.settings import MeasureSettings
 from analysis.vessels import VesselOutcome, VesselSettings, measure_vessels
 from imaging.markers import MarkerScaling, fit_scaling, marker_channels, marker_intensity
+from imaging.open import SectionImage
 from imaging.tiles import Window, grid, grid_shape
+from imaging.tissue import Tissue, find_tissue
 from model.predictor import Predictor
 from model.targets import CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
 
@@ -156,14 +156,16 @@ def measure_section(
         store = predict_section(
             image, predictor, scalings, tissue, workdir=workdir, tta=settings.tta, progress=report
         )
-    omega = TissueMask(tissue, store.height_px, store.width_px, metadata.mpp_um)
+    # Grids that nearly coincide are not resampled: the pixel measured is the image's own then.
+    grid_um = image.mpp_um * image.scale_at(metadata.mpp_um)
+    omega = TissueMask(tissue, store.height_px, store.width_px, grid_um)
     with clock.stage("vessels"):
         vessels = _vessels(store, omega, settings, report, executor)
     with clock.stage("cells"):
         cells = _cells(image, store, omega, settings, scalings, report)
     parts = Parts(image, predictor, settings, scalings, tissue, vessels, cells, clock.seconds)
     record = assemble(parts, analysis_id=analysis_id, name=name)
-    return SectionResult(record, store, settings, metadata.mpp_um, omega, scalings)
+    return SectionResult(record, store, settings, grid_um, omega, scalings)
 
 
 def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
@@ -276,13 +278,13 @@ def _cells(
         store.layer(VEGF_CELL_CENTRE),
         cell_settings(settings, omega.mpp_um),
         tissue=_omega_or_frame(omega),
-        intensity=_intensity(image, scalings["VEGF"], omega.mpp_um),
+        intensity=intensity_reader(image, scalings["VEGF"], omega.mpp_um),
         modality=image.modality,
         progress=lambda done, total: report("cells", done, total),
     )
 
 
-def _intensity(image: SectionImage, scaling: MarkerScaling, mpp_um: float) -> Intensity:
+def intensity_reader(image: SectionImage, scaling: MarkerScaling, mpp_um: float) -> Intensity:
     """Return a reader of raw marker intensity on the model's grid."""
 
     def read(window: Window) -> npt.NDArray[np.float32]:

@@ -1,0 +1,193 @@
+"""Vessel profiles and cells as GeoJSON features in full-resolution pixels, as QuPath reads them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely import MultiPolygon, Polygon
+
+from analysis.cells import cells_of_block
+from analysis.outlines import Outline, edges_of, mask_edges, outlines
+from analysis.pipeline import SectionResult, intensity_reader
+from analysis.raster import ImageFrame
+from imaging.open import SectionImage
+from imaging.tiles import Window, grid
+from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
+
+VESSEL_CLASS = "Vessel"
+CELL_CLASS = "VEGF-positive cell"
+TISSUE_CLASS = "Tissue"
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOUR_OF_CLASS: dict[str, tuple[int, int, int]] = {
+    VESSEL_CLASS: (86, 180, 233),
+    CELL_CLASS: (240, 228, 66),
+    TISSUE_CLASS: (0, 158, 115),
+}
+_BLOCK_PX = 1024
+
+
+@dataclass(frozen=True)
+class SectionObject:
+    """One object in pixels of the model's grid, with its measurements as QuPath names them."""
+
+    name: str
+    geometry: Polygon | MultiPolygon
+    measurements: dict[str, float]
+
+
+def find_objects(result: SectionResult, image: SectionImage) -> list[SectionObject]:
+    """Return Ω where it is not the frame, then vessel profiles, then cells.
+
+    A profile is what `vessels.profile_count` counts: fragments closer than the gap are one. Its
+    measurement ``Counted`` is 0 where it meets the image's bottom or right border.
+    """
+    found: list[SectionObject] = []
+    if result.tissue.tissue.fraction < 1.0:
+        found.extend(_tissue(result))
+    if result.vessel_mask is not None:
+        found.extend(_profiles(result))
+    if result.cell_mask is not None:
+        found.extend(_cells(result, image))
+    return found
+
+
+def write_geojson(
+    result: SectionResult,
+    image: SectionImage,
+    path: Path,
+    objects: list[SectionObject] | None = None,
+) -> None:
+    """Write the section's objects as a GeoJSON FeatureCollection that QuPath opens.
+
+    Coordinates are pixels of the image at full resolution, (0, 0) its top left corner. `objects`
+    are those of `find_objects`, found here if None.
+    """
+    objects = find_objects(result, image) if objects is None else objects
+    frame = ImageFrame.of(image, result.mpp_um)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write('{"type": "FeatureCollection", "features": [')
+        for number, item in enumerate(objects):
+            stream.write(",\n" if number else "\n")
+            json.dump(_feature(item, number, result.record.analysis_id, frame), stream)
+        stream.write("\n]}\n")
+    partial.replace(path)
+
+
+def _feature(
+    item: SectionObject, number: int, analysis_id: str, frame: ImageFrame
+) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "objectType": "annotation" if item.name == TISSUE_CLASS else "detection",
+        "classification": {"name": item.name, "color": list(COLOUR_OF_CLASS[item.name])},
+    }
+    if item.measurements:
+        properties["measurements"] = item.measurements
+    return {
+        "type": "Feature",
+        # The same analysis gives its objects the same identifiers, so that QuPath replaces them.
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{analysis_id}/{number}")),
+        "geometry": shapely.geometry.mapping(in_image(item.geometry, frame)),
+        "properties": properties,
+    }
+
+
+def in_image(geometry: Polygon | MultiPolygon, frame: ImageFrame) -> Polygon | MultiPolygon:
+    """Return a geometry of the grid in pixels of the image, to a hundredth of a pixel."""
+    limit = np.array([frame.width_px, frame.height_px])
+    return shapely.transform(
+        geometry, lambda corners: np.minimum(np.round(corners * frame.scale, 2), limit)
+    )
+
+
+def _tissue(result: SectionResult) -> Iterator[SectionObject]:
+    for outline in outlines(mask_edges(result.tissue)):
+        area_mm2 = outline.area_px * result.mpp_um**2 * 1e-6
+        yield SectionObject(TISSUE_CLASS, outline.geometry, {"Area mm^2": area_mm2})
+
+
+def _profiles(result: SectionResult) -> Iterator[SectionObject]:
+    mask = result.vessel_mask
+    assert mask is not None
+    gap_px = result.settings.gap_um / result.mpp_um
+    for group in joined(outlines(mask_edges(mask)), gap_px):
+        area_um2 = sum(outline.area_px for outline in group) * result.mpp_um**2
+        if area_um2 >= result.settings.min_profile_area_um2:
+            yield _object(VESSEL_CLASS, group, result, {})
+
+
+def _object(
+    name: str, group: list[Outline], result: SectionResult, more: dict[str, float]
+) -> SectionObject:
+    """Return one object with area, perimeter and whether it is counted."""
+    polygons = [polygon for outline in group for polygon in outline.polygons]
+    geometry = polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
+    height, width = result.shape
+    _, _, right, bottom = geometry.bounds
+    clear = right < width and bottom < height
+    measurements = {
+        "Area µm^2": round(geometry.area * result.mpp_um**2, 4),
+        "Perimeter µm": round(geometry.length * result.mpp_um, 4),
+        "Counted": float(clear),
+    }
+    return SectionObject(name, geometry, measurements | more)
+
+
+def joined(found: list[Outline], gap_px: float) -> list[list[Outline]]:
+    """Group outlines whose pixels lie at most `gap_px` apart, centre to centre less one pixel."""
+    if not found:
+        return []
+    shapes = np.array([outline.geometry for outline in found], dtype=object)
+    tree = shapely.STRtree(shapes)
+    one, other = tree.query(shapes, predicate="dwithin", distance=gap_px)
+    group = list(range(len(found)))
+
+    def root(number: int) -> int:
+        while group[number] != number:
+            group[number] = group[group[number]]
+            number = group[number]
+        return number
+
+    for a, b in zip(one.tolist(), other.tolist(), strict=True):
+        first, second = sorted((root(a), root(b)))
+        group[second] = first
+    members: dict[int, list[Outline]] = {}
+    for number, outline in enumerate(found):
+        members.setdefault(root(number), []).append(outline)
+    return list(members.values())
+
+
+def _cells(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:
+    height, width = result.shape
+    probability = result.store.layer(VEGF_CELL)
+    centre = result.store.layer(VEGF_CELL_CENTRE)
+    read = intensity_reader(image, result.scalings["VEGF"], result.mpp_um)
+    name = "DAB OD mean" if image.modality == "brightfield" else "Intensity mean"
+    for tile in grid(width, height, _BLOCK_PX, 0):
+        block = cells_of_block(probability, centre, tile.core, result.cell_settings)
+        if not block.owned.size:
+            continue
+        mine = np.where(np.isin(block.labels, block.owned), block.labels, 0)
+        means = _means(mine, read(block.window))
+        window = Window(0, 0, block.window.width, block.window.height)
+        origin = block.window.x, block.window.y
+        for outline in outlines(edges_of(np.pad(mine, 1), window, origin)):
+            mean = {name: round(float(means[outline.label]), 5)}
+            yield _object(CELL_CLASS, [outline], result, mean)
+
+
+def _means(
+    labels: npt.NDArray[np.int32], values: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Return the mean of `values` (H, W) over each label, indexed by it."""
+    inside = labels > 0
+    sums = np.bincount(labels[inside], weights=values[inside])
+    return np.asarray(sums / np.maximum(np.bincount(labels[inside]), 1), np.float64)
