@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imaging.errors import ChannelsError, ModalityError
-from imaging.markers import estimate_noise
+from imaging.markers import QUANTISATION_SD, estimate_noise
 from imaging.sources import SourceInfo, full_scale_of
 
 Modality = Literal["brightfield", "fluorescence"]
 CHANNEL_NAMES = ("CD31", "VEGF", "nuclei")
 
+_LUMINANCE_PX = 2**16
 # JPEG turns neutral grey into colours one or two levels apart.
 _EQUAL_LEVELS = 2
 # A channel of pure noise spans under 6 SD between these percentiles of a million pixels.
@@ -35,14 +38,11 @@ class Inspection:
         Whether all pixels have nearly one value, as on empty glass or in the dark.
     bright : bool
         Whether light shines through the preparation, rather than out of it.
-    with_signal : tuple of int
-        Channels that hold more than noise.
     """
 
     grey: bool
     blank: bool
     bright: bool
-    with_signal: tuple[int, ...]
 
 
 def parse_channels(text: str | None) -> dict[str, int]:
@@ -88,22 +88,40 @@ def inspect(tiles: Sequence[NDArray[Any]], info: SourceInfo) -> Inspection:
         The file's own statements.
     """
     full_scale = float(full_scale_of(info.dtype))
-    flat = np.concatenate([tile.reshape(-1, tile.shape[2]) for tile in tiles])
-    low, high = flat.min(axis=0).astype(float), flat.max(axis=0).astype(float)
-    blank = bool((high - low).max() <= 0.02 * full_scale)
-    grey = flat.shape[1] == 1
-    if info.colour and flat.shape[1] == 3:
-        signed = flat.astype(np.int32)
+    low = np.min([tile.min(axis=(0, 1)) for tile in tiles], axis=0).astype(float)
+    high = np.max([tile.max(axis=(0, 1)) for tile in tiles], axis=0).astype(float)
+    grey = len(low) == 1
+    if info.colour and len(low) == 3:
         tolerance = _EQUAL_LEVELS * (1 if info.dtype == np.uint8 else 257)
-        grey = bool(np.ptp(signed, axis=1).max() <= tolerance)
-    luminance = flat.astype(np.float32).mean(axis=1) / full_scale
-    quartile, median = (float(v) for v in np.percentile(luminance, (25.0, 50.0)))
+        grey = max(_greatest_difference(tile) for tile in tiles) <= tolerance
+    pixels = sum(tile.shape[0] * tile.shape[1] for tile in tiles)
+    step = max(1, math.isqrt(pixels // _LUMINANCE_PX))
+    thinned = [tile[::step, ::step].mean(axis=2, dtype=np.float32).ravel() for tile in tiles]
+    luminance = np.concatenate(thinned) / full_scale
+    quartile, median = (float(value) for value in np.percentile(luminance, (25.0, 50.0)))
     return Inspection(
         grey=grey,
-        blank=blank,
+        blank=bool((high - low).max() <= 0.02 * full_scale),
         bright=median > 0.42 and quartile > 0.2,
-        with_signal=tuple(c for c in range(flat.shape[1]) if _has_signal(tiles, flat, c)),
     )
+
+
+def channels_with_signal(tiles: Sequence[NDArray[Any]]) -> tuple[int, ...]:
+    """Return the channels that span more than their noise.
+
+    Parameters
+    ----------
+    tiles : sequence of ndarray, shape (H, W, C)
+        Samples of an image.
+    """
+    found = []
+    for channel in range(tiles[0].shape[2]):
+        planes = [tile[..., channel].astype(np.float32) for tile in tiles]
+        values = np.concatenate([plane.ravel() for plane in planes])
+        low, high = np.percentile(values, _SIGNAL_PERCENTILES)
+        if high - low > _SIGNAL_SD * max(estimate_noise(planes), QUANTISATION_SD):
+            found.append(channel)
+    return tuple(found)
 
 
 def resolve_modality(asked: str, info: SourceInfo, seen: Inspection, name: str) -> Modality:
@@ -143,7 +161,7 @@ def resolve_channels(
     asked: Mapping[str, int] | None,
     modality: Modality,
     channel_names: Sequence[str],
-    seen: Inspection,
+    with_signal: tuple[int, ...],
 ) -> tuple[dict[str, int], int]:
     """Return the mapping of names to channels, and the channel of a marker that it leaves out.
 
@@ -173,13 +191,13 @@ def resolve_channels(
             f"Two names share one channel in {mapping}: give each its own; the image has the "
             f"channels {listing}."
         )
-    if not mapping and modality == "fluorescence" and len(seen.with_signal) > 1:
-        example = f"CD31={seen.with_signal[-1]}"
+    if not mapping and modality == "fluorescence" and len(with_signal) > 1:
+        example = f"CD31={with_signal[-1]}"
         raise ChannelsError(
             f"Several channels hold signal and nothing says which is which: {listing}. Give "
             f"channels, counting from 0, for example {example} or CD31=1,VEGF=2,nuclei=0."
         )
-    return mapping, (seen.with_signal or (0,))[0]
+    return mapping, (with_signal or (0,))[0]
 
 
 def _check_names(mapping: Mapping[str, int]) -> None:
@@ -191,8 +209,8 @@ def _check_names(mapping: Mapping[str, int]) -> None:
             )
 
 
-def _has_signal(tiles: Sequence[NDArray[Any]], flat: NDArray[Any], channel: int) -> bool:
-    """Return whether a channel spans more than its noise."""
-    low, high = np.percentile(flat[:, channel], _SIGNAL_PERCENTILES)
-    noise = estimate_noise([tile[..., channel].astype(np.float32) for tile in tiles])
-    return bool(high - low > _SIGNAL_SD * max(noise, 0.29))
+def _greatest_difference(tile: NDArray[Any]) -> int:
+    """Return how far apart the three channels of any pixel lie at most."""
+    red, green, blue = (np.ascontiguousarray(tile[..., c]) for c in range(3))
+    pairs = ((red, green), (green, blue), (red, blue))
+    return max(int(cv2.absdiff(a, b).max()) for a, b in pairs)

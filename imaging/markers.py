@@ -37,7 +37,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.5
 # stays in the lower half of the scale.
 NOISE_FLOOR_SD = 8.0
 # Rounding to whole grey levels is noise too: 1/√12 of a level.
-_QUANTISATION_SD = 1.0 / math.sqrt(12.0)
+QUANTISATION_SD = 1.0 / math.sqrt(12.0)
 
 # Percentiles and noise come from the grid on which the network looks, or coarser.
 SCALING_MPP_UM = 0.5
@@ -237,7 +237,7 @@ def plane_scaling(
     low, middle, high = (
         float(value) for value in np.percentile(values, (LOW_PERCENTILE, 50.0, HIGH_PERCENTILE))
     )
-    noise_sd = max(estimate_noise(planes), _QUANTISATION_SD)
+    noise_sd = max(estimate_noise(planes), QUANTISATION_SD)
     high = max(high, low + NOISE_FLOOR_SD * noise_sd)
     return PlaneScaling(channel, low, high, noise_sd, background=middle)
 

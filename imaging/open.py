@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imaging.calibration import resolve_pixel_size
 from imaging.channels import (
-    Inspection,
+    channels_with_signal,
     inspect,
     parse_channels,
     resolve_channels,
@@ -33,8 +33,8 @@ DEFAULT_LIMIT_PX = 4_000_000_000
 _SAME_GRID = 1e-3
 # Pixels decoded at once while resampling, about 64 MiB of RGB.
 _WORKING_PX = 2**24
-_INSPECTED_PX = 2**22
-_INSPECTED_WINDOW_PX = 512
+_INSPECTED_PX = 2**21
+_INSPECTED_WINDOW_PX = 256
 
 
 class SectionImage:
@@ -80,14 +80,17 @@ class SectionImage:
         self.width_px, self.height_px = info.levels[0]
         self.mpp_um, self.mpp_source = resolve_pixel_size(info.calibration, mpp_um)
         self.full_scale = full_scale_of(info.dtype)
-        seen = self._inspect(info)
+        tiles = self._look(info)
+        seen = inspect(tiles, info)
         self.modality: Literal["brightfield", "fluorescence"] = resolve_modality(
             modality, info, seen, self.name
         )
         self._one_of_three = info.colour and seen.grey and self.modality == "fluorescence"
         names = ("grey",) if self._one_of_three else info.channel_names
-        signal = _first_signal(seen) if self._one_of_three else seen
-        mapping, self._signal_channel = resolve_channels(channels, self.modality, names, signal)
+        several = self.modality == "fluorescence" and len(names) > 1
+        mapping, self._signal_channel = resolve_channels(
+            channels, self.modality, names, channels_with_signal(tiles) if several else ()
+        )
         self.channels: Mapping[str, int] = MappingProxyType(mapping)
         self.channel_names = names
         self.channel_count = len(names)
@@ -223,14 +226,13 @@ class SectionImage:
         mixed = np.clip(np.rint(own + white), 0, self.full_scale)
         return np.asarray(mixed.astype(pixels.dtype))
 
-    def _inspect(self, info: SourceInfo) -> Inspection:
-        """Look at the whole of a small image, at evenly spread windows of a large one."""
+    def _look(self, info: SourceInfo) -> list[NDArray[Any]]:
+        """Return the whole of a small image, or evenly spread windows of a large one."""
         boxes = _inspection_boxes(self.width_px, self.height_px)
-        count = len(info.channel_names)
         tiles = [self._source.read(0, *box) for box in boxes]
         if info.alpha in ("straight", "premultiplied"):
             tiles = [_unseen_as_white(tile, self.full_scale) for tile in tiles]
-        return inspect([tile[..., :count] for tile in tiles], info)
+        return [tile[..., : len(info.channel_names)] for tile in tiles]
 
 
 def open_image(
@@ -310,8 +312,3 @@ def _unseen_as_white(tile: NDArray[Any], full_scale: int) -> NDArray[Any]:
     seen = tile.copy()
     seen[..., :-1][tile[..., -1] == 0] = full_scale
     return seen
-
-
-def _first_signal(seen: Inspection) -> Inspection:
-    """Return what was seen of an image whose equal channels are read as one."""
-    return Inspection(seen.grey, seen.blank, seen.bright, (0,) if seen.with_signal else ())

@@ -23,14 +23,14 @@ class OpenSlideSource:
     """A slide with its pyramid; transparent parts, which were not scanned, are composited."""
 
     def __init__(self, path: Path) -> None:
-        self._name = path.name
+        self._path = path
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as fault:
             raise UnreadableImageError(
-                f"{path.name} cannot be opened as a slide ({fault}): export it again, as a "
+                f"{path.name} cannot be opened as a slide ({_reason(fault, path)}): export it again, as a "
                 "brightfield RGB slide of 8 bit, or as a TIFF."
             ) from fault
         self._downsamples = self._slide.level_downsamples
@@ -90,7 +90,12 @@ class OpenSlideSource:
             region = self._slide.read_region(location, level, (width, height))
         except openslide.OpenSlideError as fault:
             raise UnreadableImageError(
-                f"{self._name} cannot be decoded at ({x}, {y}) of level {level} ({fault}): it is "
+                f"{self._path.name} cannot be decoded at ({x}, {y}) of level {level} ({_reason(fault, self._path)}): it is "
                 "damaged or was cut short. Export or copy it again."
             ) from fault
         return np.asarray(region)
+
+
+def _reason(fault: openslide.OpenSlideError, path: Path) -> str:
+    """Return OpenSlide's words without the folder, which is no business of a remote reader."""
+    return str(fault).replace(str(path), path.name).removeprefix(f"Reading {path.name}: ")

@@ -94,4 +94,4 @@ def _resize_plane(
     image = Image.fromarray(plane.astype(np.float32))
     resized = np.asarray(image.resize(size, _FILTER, box))
     limit = float(full_scale_of(plane.dtype))
-    return np.clip(np.rint(resized), 0.0, limit).astype(plane.dtype)
+    return np.asarray(np.clip(np.rint(resized), 0.0, limit).astype(plane.dtype))

@@ -1,0 +1,169 @@
+"""Where a slide is empty, seen on an overview: flat, as bright or dark as the slide gets, large.
+
+A plane here is "darkness of the preparation": optical density in brightfield, grey value in
+fluorescence; glass lies at its low end in both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_GLASS_MM2 = 0.05
+# Between the vessels of a dark field there is no disc of this radius without a vessel, since
+# capillaries of the cortex lie about 50 µm apart; on glass there is.
+_CLEAR_RADIUS_UM = 40.0
+_FLAT_WINDOW_PX = 7
+_SMOOTH_SIGMA_PX = 2.0
+# Local deviation of noise alone, over a window of 49 pixels, stays under 1.4 times its SD.
+_FLAT_SD = 2.0
+# The tissue's edge is a step: just outside, the median exceeds the glass by this many tolerances.
+_EDGE_STEP = 1.2
+_EDGE_NEAR_UM, _EDGE_FAR_UM = 15.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class GlassRule:
+    """What counts as glass on one kind of plane.
+
+    Attributes
+    ----------
+    tolerance : float
+        Distance from the level of glass, in units of the plane; with `tolerance_sd`, the larger.
+    tolerance_sd : float
+        The same in SD of the noise.
+    quietest_sd : float
+        Deviation that is always flat: rounding and compression.
+    loudest_sd : float
+        Deviation that is never flat.
+    """
+
+    tolerance: float
+    tolerance_sd: float
+    quietest_sd: float
+    loudest_sd: float = math.inf
+
+
+# 0.02 OD by definition; a texture of 0.012 OD at 2 µm is pale tissue, not glass.
+BRIGHTFIELD = GlassRule(tolerance=0.02, tolerance_sd=0.0, quietest_sd=0.003, loudest_sd=0.012)
+
+
+def fluorescence_rule(grey_level: float) -> GlassRule:
+    """Return the rule for planes whose smallest step is `grey_level`."""
+    return GlassRule(tolerance=grey_level, tolerance_sd=3.0, quietest_sd=0.5 * grey_level)
+
+
+def find_glass(planes: list[NDArray[Any]], rule: GlassRule, mpp_um: float) -> NDArray[np.bool_]:
+    """Return where the slide is empty.
+
+    Parameters
+    ----------
+    planes : list of ndarray, shape (H, W)
+        Planes that are all at their lowest on glass.
+    rule : GlassRule
+        What is flat and near enough.
+    mpp_um : float
+        Pixel size of the planes.
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
+        Areas of at least 0.05 mm² that reach the border; all False where there is none.
+    """
+    shape = planes[0].shape
+    min_px = math.ceil(MIN_GLASS_MM2 * 1e6 / mpp_um**2)
+    none = np.zeros(shape, dtype=bool)
+    if shape[0] * shape[1] < min_px:
+        return none
+    planes = [np.ascontiguousarray(plane, dtype=np.float32) for plane in planes]
+    smooth = [cv2.GaussianBlur(plane, (0, 0), _SMOOTH_SIGMA_PX) for plane in planes]
+    # The lowest pixels in all planes together, each plane on the scale of its own range.
+    rank = sum(_unit_range(plane) for plane in smooth)
+    seed = np.asarray(rank <= np.partition(np.ravel(rank), min_px - 1)[min_px - 1])
+    level = [float(np.median(plane[seed])) for plane in planes]
+    noise = [_noise(plane, seed) for plane in planes]
+    quiet = np.ones(shape, dtype=bool)
+    for plane, blurred, base, sd in zip(planes, smooth, level, noise, strict=True):
+        reach = max(rule.tolerance, rule.tolerance_sd * sd)
+        limit = min(max(_FLAT_SD * sd, rule.quietest_sd), rule.loudest_sd)
+        quiet &= (blurred <= base + reach) & (_local_sd(plane) <= limit)
+    glass = _large_border_areas(_roomy(quiet, mpp_um), min_px)
+    if not glass.any() or glass.all():
+        return glass
+    for blurred, base, sd in zip(smooth, level, noise, strict=True):
+        reach = max(rule.tolerance, rule.tolerance_sd * sd)
+        if _edge_median(blurred, glass, mpp_um) >= base + _EDGE_STEP * reach:
+            return glass
+    return none
+
+
+def _unit_range(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a plane scaled by its percentiles 0.1 and 99."""
+    low, high = np.percentile(plane, (0.1, 99.0))
+    return np.asarray((plane - low) / max(float(high - low), 1e-6), dtype=np.float32)
+
+
+def _noise(plane: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
+    """Return the noise SD of a part of a plane, by Immerkær's difference of Laplacians."""
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
+    response = np.abs(cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_REFLECT))[where]
+    return 1.4826 * float(np.median(response)) / 6.0
+
+
+def _local_sd(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the standard deviation around each pixel."""
+    centred = plane.astype(np.float64) - float(plane.mean())
+    size = (_FLAT_WINDOW_PX, _FLAT_WINDOW_PX)
+    mean = cv2.blur(centred, size, borderType=cv2.BORDER_REFLECT)
+    square = cv2.blur(centred * centred, size, borderType=cv2.BORDER_REFLECT)
+    return np.sqrt(np.maximum(square - mean * mean, 0.0)).astype(np.float32)
+
+
+def _roomy(quiet: NDArray[np.bool_], mpp_um: float) -> NDArray[np.bool_]:
+    """Return the part of a mask that a disc of the clear radius covers, and what adjoins it."""
+    # Specks of dust do not end the glass.
+    closed = cv2.morphologyEx(
+        quiet.astype(np.uint8), cv2.MORPH_CLOSE, _disc(4.0 / mpp_um), borderValue=0
+    )
+    radius_px = _CLEAR_RADIUS_UM / mpp_um
+    # Beyond the border the glass goes on: the frame cuts it, it does not end it.
+    pad = math.ceil(radius_px) + 2
+    padded = cv2.copyMakeBorder(closed, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    if not (padded == 0).any():
+        return np.ones_like(quiet)
+    core = (inside > radius_px).astype(np.uint8)
+    if not core.any():
+        return np.zeros_like(quiet)
+    beyond = cv2.distanceTransform(1 - core, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    covered = (beyond <= radius_px * 1.5) & (padded > 0)
+    return np.asarray(covered[pad:-pad, pad:-pad])
+
+
+def _large_border_areas(mask: NDArray[np.bool_], min_px: int) -> NDArray[np.bool_]:
+    """Return the 8-connected areas of at least `min_px` pixels that touch the border."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    kept = stats[:, cv2.CC_STAT_AREA] >= min_px
+    kept[0] = False
+    at_border = np.zeros(len(stats), dtype=bool)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        at_border[np.unique(edge)] = True
+    return np.asarray((kept & at_border)[labels])
+
+
+def _edge_median(blurred: NDArray[np.float32], glass: NDArray[np.bool_], mpp_um: float) -> float:
+    """Return the median of a plane in the belt just outside the glass."""
+    away = cv2.distanceTransform((~glass).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    belt = (away * mpp_um > _EDGE_NEAR_UM) & (away * mpp_um <= _EDGE_FAR_UM)
+    return float(np.median(blurred[belt])) if belt.any() else -math.inf
+
+
+def _disc(radius_px: float) -> NDArray[np.uint8]:
+    """Return a round structuring element."""
+    size = 2 * max(1, round(radius_px)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
