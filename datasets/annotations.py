@@ -28,7 +28,8 @@ from datasets.geojson import (
 from datasets.raster import Grid, Ring, even_odd, nearest_indices
 from datasets.rows import is_geojson
 
-_TIFF_SUFFIXES = (".tif", ".tiff")
+# By first bytes, since many a TIFF is called .png: classic and BigTIFF, either byte order.
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LABEL_IMAGE_LIMIT_PX = 2**30
 
 
@@ -142,8 +143,9 @@ def parse_classes(pairs: Sequence[str]) -> dict[str, str]:
 
 def _read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
     """Read a label image, refusing another size than the section's before pixels are decoded."""
-    tiff = path.suffix.lower() in _TIFF_SUFFIXES
     try:
+        with path.open("rb") as stream:
+            tiff = stream.read(4) in _TIFF_STARTS
         size = _tiff_size(path) if tiff else _png_size(path)
     except Image.DecompressionBombError as error:
         raise AnnotationError(f"{path.name} is too large for PNG; save it as TIFF") from error

@@ -145,7 +145,7 @@ def _pass_tiles(
     size, stride = settings.tile_px, settings.stride_px or settings.tile_px
     for y in tile_corners(height, size, stride):
         for x in tile_corners(width, size, stride):
-            grid = Grid(x, y, min(size, width), min(size, height), settings.mpp_um / image.mpp_um)
+            grid = Grid(x, y, min(size, width), min(size, height), image.scale_at(settings.mpp_um))
             found = this.annotation.read(grid)
             if not found.complete.any():
                 continue

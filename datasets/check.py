@@ -1,0 +1,241 @@
+"""What is wrong, or doubtful, in a set of annotated images before a network learns from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets.annotations import open_annotation
+from datasets.contact_sheet import Thumbnail, outlined_thumbnail
+from datasets.duplicates import Fingerprint, duplicates, fingerprint
+from datasets.errors import DatasetsError
+from datasets.geojson import DEFAULT_CLASSES
+from datasets.label_check import LabelStatistics, implausibilities, measure_labels
+from datasets.manifest import Manifest
+from datasets.rows import Row, file_sha256
+from datasets.splits import leaking_animals
+from imaging.errors import ImagingError
+from imaging.open import open_image, parse_channels
+
+Progress = Callable[[str, int, int], None]
+Severity = Literal["error", "warning"]
+Topic = Literal["image", "annotation", "labels", "leakage", "duplicate", "balance", "provenance"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong (error) or that a person should look at (warning)."""
+
+    severity: Severity
+    topic: Topic
+    image: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Balance:
+    """How much of one target there is in one split, group and modality."""
+
+    split: str
+    group: str
+    modality: str
+    target: str
+    images: int
+    animals: int
+    annotated_mm2: float
+    positive_mm2: float
+    objects: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """What `check_manifest` found; `thumbnails` are there if they were asked for."""
+
+    images: int
+    animals: int
+    findings: tuple[Finding, ...]
+    balance: tuple[Balance, ...]
+    thumbnails: tuple[Thumbnail, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Return what must be mended before tiles are built."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Return what a person should look at."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values for JSON, without the pictures."""
+        return {
+            "images": self.images,
+            "animals": self.animals,
+            "errors": len(self.errors),
+            "warnings": len(self.warnings),
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "balance": [dataclasses.asdict(line) for line in self.balance],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inspection:
+    """What was seen of one image."""
+
+    row: Row
+    modality: str
+    findings: tuple[Finding, ...]
+    statistics: tuple[LabelStatistics, ...] = ()
+    print: Fingerprint | None = None
+    thumbnail: Thumbnail | None = None
+
+
+def check_manifest(
+    manifest: Manifest,
+    *,
+    classes: Mapping[str, str] = DEFAULT_CLASSES,
+    ignore: Sequence[str] = (),
+    thumbnails: bool = False,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Look at every image and annotation of a manifest.
+
+    Errors are images or annotations that cannot be used, animals in two splits, and one picture
+    in two splits. Warnings are empty or implausible outlines, duplicates within a split, images
+    without annotation, targets missing from a split, and rows without licence or hash.
+
+    Parameters
+    ----------
+    classes, ignore
+        GeoJSON class name to target, and class names left out: see `open_annotation`.
+    thumbnails
+        Whether small pictures with the outlines are kept for a contact sheet.
+    progress
+        Called with ("check", images done, images in all).
+    """
+    seen = []
+    for done, row in enumerate(manifest.rows, start=1):
+        seen.append(_inspect(manifest.folder, row, {**classes, **dict.fromkeys(ignore, "ignore")}))
+        if progress:
+            progress("check", done, len(manifest.rows))
+    balance = tuple(_balance(seen))
+    findings = [finding for inspection in seen for finding in inspection.findings]
+    findings += [*_leaks(manifest.rows), *_repeats(seen), *_gaps(manifest.rows, balance)]
+    findings.sort(key=lambda finding: finding.severity != "error")
+    return CheckReport(
+        len(manifest.rows),
+        len({row.animal for row in manifest.rows}),
+        tuple(findings),
+        balance,
+        tuple(s.thumbnail for s in seen if s.thumbnail is not None) if thumbnails else (),
+    )
+
+
+def _inspect(folder: Path, row: Row, classes: Mapping[str, str]) -> _Inspection:
+    path = folder / row.image
+    findings = list(_provenance(row))
+    channels = parse_channels(row.channels) if row.channels else None
+    try:
+        with open_image(path, row.mpp_um, modality=row.modality, channels=channels) as image:
+            size = (image.width_px, image.height_px)
+            outlines = {}
+            statistics = []
+            for target in row.targets:
+                file = folder / row.annotation[target]
+                outlines[target] = open_annotation(file, target, size, classes)
+                found = measure_labels(outlines[target], target, size, image.mpp_um)
+                statistics.append(found)
+                findings += [
+                    Finding("warning", "labels", row.image, doubt)
+                    for doubt in implausibilities(found)
+                ]
+            picture, thumbnail = outlined_thumbnail(image, row, outlines)
+            return _Inspection(
+                row,
+                image.modality,
+                tuple(findings),
+                tuple(statistics),
+                fingerprint(file_sha256(path), picture),
+                thumbnail,
+            )
+    except ImagingError as error:
+        findings.append(Finding("error", "image", row.image, str(error)))
+    except DatasetsError as error:
+        findings.append(Finding("error", "annotation", row.image, str(error)))
+    return _Inspection(row, row.modality, tuple(findings))
+
+
+def _provenance(row: Row) -> Iterator[Finding]:
+    if not row.targets:
+        message = "it is not annotated and gives no tiles; name targets and annotation"
+        yield Finding("warning", "annotation", row.image, message)
+    if not row.sha256:
+        message = "it has no sha256; record it, so that a changed file is noticed"
+        yield Finding("warning", "provenance", row.image, message)
+    if not row.licence:
+        message = "it has no licence; record under what terms it may be used"
+        yield Finding("warning", "provenance", row.image, message)
+
+
+def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
+    for animal, splits in leaking_animals(rows).items():
+        message = f"animal {animal!r} is in {' and '.join(splits)}; give each animal one split"
+        yield Finding("error", "leakage", "", message)
+    groups = defaultdict(set)
+    for row in rows:
+        groups[row.animal].add(row.group)
+    for animal, names in sorted(groups.items()):
+        if len(names) > 1:
+            message = f"animal {animal!r} is in groups {', '.join(sorted(names))}; is that meant?"
+            yield Finding("warning", "balance", "", message)
+
+
+def _repeats(seen: Sequence[_Inspection]) -> Iterator[Finding]:
+    for first, second, exact in duplicates([inspection.print for inspection in seen]):
+        a, b = seen[first].row, seen[second].row
+        across = a.split is not None and b.split is not None and a.split != b.split
+        alike = "the same file as" if exact else "nearly the same picture as"
+        where = f"; {a.split} and {b.split} must not share pictures" if across else ""
+        message = f"it is {alike} {a.image}{where}; remove one of them"
+        yield Finding("error" if across else "warning", "duplicate", b.image, message)
+
+
+def _balance(seen: Sequence[_Inspection]) -> Iterator[Balance]:
+    cells: dict[tuple[str, str, str, str], list[tuple[Row, LabelStatistics]]] = defaultdict(list)
+    for inspection in seen:
+        for found in inspection.statistics:
+            row = inspection.row
+            key: tuple[str, str, str, str] = (
+                row.split or "undecided",
+                row.group,
+                inspection.modality,
+                found.target,
+            )
+            cells[key].append((row, found))
+    for key, members in sorted(cells.items()):
+        yield Balance(
+            *key,
+            images=len(members),
+            animals=len({row.animal for row, _ in members}),
+            annotated_mm2=sum(found.annotated_mm2 for _, found in members),
+            positive_mm2=sum(found.annotated_mm2 * found.area_fraction for _, found in members),
+            objects=sum(found.objects for _, found in members),
+        )
+
+
+def _gaps(rows: Sequence[Row], balance: Sequence[Balance]) -> Iterator[Finding]:
+    """Find targets that a split lacks, where splits are given at all."""
+    if all(row.split is None for row in rows):
+        return
+    images = Counter[tuple[str, str]]()
+    for line in balance:
+        images[line.target, line.split] += line.images
+    for target in sorted({line.target for line in balance}):
+        for split in ("train", "val"):
+            if not images[target, split]:
+                message = f"no image of split {split!r} is annotated for {target}; add one"
+                yield Finding("warning", "balance", "", message)
