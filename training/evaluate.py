@@ -161,17 +161,18 @@ def _merge_tiles(scores: Iterable[ImageScore]) -> list[ImageScore]:
     merged: dict[tuple[str, str, str], ImageScore] = {}
     for score in scores:
         key = (score.source, score.image, score.target)
-        if key in merged:
-            other = merged[key]
-            score = dataclasses.replace(
-                score,
-                tally=score.tally + other.tally,
-                scored_px=score.scored_px + other.scored_px,
-                annotated_px=score.annotated_px + other.annotated_px,
-                predicted_px=score.predicted_px + other.predicted_px,
-            )
-        merged[key] = score
+        merged[key] = _sum(merged[key], score) if key in merged else score
     return list(merged.values())
+
+
+def _sum(one: ImageScore, other: ImageScore) -> ImageScore:
+    return dataclasses.replace(
+        one,
+        tally=one.tally + other.tally,
+        scored_px=one.scored_px + other.scored_px,
+        annotated_px=one.annotated_px + other.annotated_px,
+        predicted_px=one.predicted_px + other.predicted_px,
+    )
 
 
 def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:

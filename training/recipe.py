@@ -21,7 +21,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
-    """How many tile-sized synthetic sections of each kind to make, and from which seed on.
+    """How many synthetic sections of each kind to make, their side, and from which seed on.
 
     `empty_fraction` of them hold nothing of their target: what the network must learn to leave.
     """
@@ -30,6 +30,7 @@ class SyntheticConfig:
     brightfield_cells: int = 0
     fluorescence_vessel: int = 0
     fluorescence_cells: int = 0
+    size_px: int = 512
     empty_fraction: float = 0.1
     seed: int = 1
     val_fraction: float = 0.1

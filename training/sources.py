@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets.annotations import DEFAULT_CLASSES
 from datasets.build import build_tiles
+from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
+from datasets.splits import Fractions
+from datasets.synth_write import write_synthetic
 from datasets.vessmap import vessmap_manifest
 from training.errors import DataError
 from training.recipe import DataConfig, Recipe
@@ -73,7 +75,7 @@ def prepare_tiles(
     sources = [_annotated(path) for path in manifests]
     if vessmap is not None:
         sources.append(_vessmap(vessmap, recipe.data))
-    sources += _synthetic(recipe.data)
+    sources += _synthetic(recipe.data, progress)
     if not sources:
         raise DataError(
             "there is nothing to train on; give --data MANIFEST or --vessmap FOLDER, "
@@ -104,7 +106,7 @@ def _vessmap(folder: Path, data: DataConfig) -> _Source:
     return _Source("vessmap", key, lambda _: manifest, data.hdab_renderings)
 
 
-def _synthetic(data: DataConfig) -> list[_Source]:
+def _synthetic(data: DataConfig, progress: Progress | None) -> list[_Source]:
     config = data.synthetic
     sources = []
     for number, (kind, (marker, modality)) in enumerate(SYNTHETIC_KINDS.items()):
@@ -114,15 +116,15 @@ def _synthetic(data: DataConfig) -> list[_Source]:
         arguments = {
             "count": count,
             "seed": config.seed + number * _SEEDS_PER_KIND,
-            "size_px": data.tile_px,
-            "marker": marker,
-            "modality": modality,
+            "size_px": config.size_px,
+            "mpp_um": data.mpp_um,
+            "markers": (marker,),
+            "modalities": (modality,),
             "empty_fraction": config.empty_fraction,
-            "val_fraction": config.val_fraction,
+            "fractions": Fractions(1 - config.val_fraction, config.val_fraction, 0.0),
         }
-        sources.append(
-            _Source(f"synthetic_{kind}", arguments, partial(_write_synthetic, **arguments))
-        )
+        write = partial(write_synthetic, **arguments, progress=progress)
+        sources.append(_Source(f"synthetic_{kind}", str(arguments), write))
     return sources
 
 
