@@ -41,16 +41,21 @@ class GlassRule:
         Deviation that is always flat: rounding and compression.
     loudest_sd : float
         Deviation that is never flat.
+    fill_gap : float
+        How far the level of glass may lie from that of fields which were not scanned.
     """
 
     tolerance: float
     tolerance_sd: float
     quietest_sd: float
     loudest_sd: float = math.inf
+    fill_gap: float = math.inf
 
 
 # 0.02 OD by definition; a texture of 0.012 OD at 2 µm is pale tissue, not glass.
-BRIGHTFIELD = GlassRule(tolerance=0.02, tolerance_sd=0.0, quietest_sd=0.003, loudest_sd=0.012)
+BRIGHTFIELD = GlassRule(
+    tolerance=0.02, tolerance_sd=0.0, quietest_sd=0.003, loudest_sd=0.012, fill_gap=0.08
+)
 
 
 def fluorescence_rule(grey_level: float) -> GlassRule:
@@ -58,8 +63,13 @@ def fluorescence_rule(grey_level: float) -> GlassRule:
     return GlassRule(tolerance=grey_level, tolerance_sd=3.0, quietest_sd=0.5 * grey_level)
 
 
-def find_glass(planes: list[NDArray[Any]], rule: GlassRule, mpp_um: float) -> NDArray[np.bool_]:
+def find_glass(
+    planes: list[NDArray[Any]], rule: GlassRule, mpp_um: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where the slide is empty.
+
+    Scanners fill what they did not scan with pure white or black; where such a fill is found,
+    glass is looked for beside it too.
 
     Parameters
     ----------
@@ -72,34 +82,78 @@ def find_glass(planes: list[NDArray[Any]], rule: GlassRule, mpp_um: float) -> ND
 
     Returns
     -------
-    ndarray of bool, shape (H, W)
-        Areas of at least 0.05 mm² that reach the border; all False where there is none.
+    glass, fill : ndarray of bool, shape (H, W)
+        Areas of at least 0.05 mm² that reach the border, all False where there is none; and the
+        part of them that was not scanned.
     """
     shape = planes[0].shape
     min_px = math.ceil(MIN_GLASS_MM2 * 1e6 / mpp_um**2)
     none = np.zeros(shape, dtype=bool)
     if shape[0] * shape[1] < min_px:
-        return none
-    planes = [np.ascontiguousarray(plane, dtype=np.float32) for plane in planes]
-    smooth = [cv2.GaussianBlur(plane, (0, 0), _SMOOTH_SIGMA_PX) for plane in planes]
-    # The lowest pixels in all planes together, each plane on the scale of its own range.
-    rank = sum(_unit_range(plane) for plane in smooth)
-    seed = np.asarray(rank <= np.partition(np.ravel(rank), min_px - 1)[min_px - 1])
-    level = [float(np.median(plane[seed])) for plane in planes]
-    noise = [_noise(plane, seed) for plane in planes]
-    quiet = np.ones(shape, dtype=bool)
-    for plane, blurred, base, sd in zip(planes, smooth, level, noise, strict=True):
-        reach = max(rule.tolerance, rule.tolerance_sd * sd)
-        limit = min(max(_FLAT_SD * sd, rule.quietest_sd), rule.loudest_sd)
-        quiet &= (blurred <= base + reach) & (_local_sd(plane) <= limit)
+        return none, none
+    view = _View([np.ascontiguousarray(plane, dtype=np.float32) for plane in planes])
+    fill = view.fill()
+    if not _large_border_areas(fill, min_px).any():
+        return _proven(view, none, ~none, rule, mpp_um, min_px), none
+    scanned = cv2.erode((~fill).astype(np.uint8), _disc(3)).astype(bool)
+    glass = none
+    if int(scanned.sum()) >= min_px:
+        glass = _proven(view, fill, scanned, rule, mpp_um, min_px)
+    if not glass.any():
+        glass = _large_border_areas(_roomy(fill, mpp_um), min_px)
+    return glass, glass & fill
+
+
+class _View:
+    """The planes of an overview with what is derived from each once."""
+
+    def __init__(self, planes: list[NDArray[np.float32]]) -> None:
+        self.planes = planes
+        self.smooth = [
+            np.asarray(cv2.GaussianBlur(plane, (0, 0), _SMOOTH_SIGMA_PX), dtype=np.float32)
+            for plane in planes
+        ]
+        self.sd = [_local_sd(plane) for plane in planes]
+        # The lowest pixels in all planes together, each plane on the scale of its own range.
+        self.rank = np.sum([_unit_range(plane) for plane in self.smooth], axis=0)
+
+    def fill(self) -> NDArray[np.bool_]:
+        """Return where all planes are constant at 0, pure white or black."""
+        constant = [
+            (np.abs(plane) < 1e-6) & (sd < 1e-6)
+            for plane, sd in zip(self.planes, self.sd, strict=True)
+        ]
+        return np.asarray(np.all(constant, axis=0))
+
+
+def _proven(
+    view: _View,
+    fill: NDArray[np.bool_],
+    scanned: NDArray[np.bool_],
+    rule: GlassRule,
+    mpp_um: float,
+    min_px: int,
+) -> NDArray[np.bool_]:
+    """Return the glass at the lowest level of what was scanned, if its edge is a step."""
+    seed = scanned & (view.rank <= np.partition(view.rank[scanned], min_px - 1)[min_px - 1])
+    quiet = np.ones(fill.shape, dtype=bool)
+    steps = []
+    for plane, smooth, deviation in zip(view.planes, view.smooth, view.sd, strict=True):
+        base, noise = float(np.median(plane[seed])), _noise(plane, seed)
+        if fill.any() and base > rule.fill_gap:
+            return np.zeros_like(fill)
+        reach = max(rule.tolerance, rule.tolerance_sd * noise)
+        flat_sd = min(max(_FLAT_SD * noise, rule.quietest_sd), rule.loudest_sd)
+        quiet &= (smooth <= base + reach) & (deviation <= flat_sd)
+        steps.append((smooth, base + _EDGE_STEP * reach))
+    if fill.any():
+        # The seam between fill and glass is neither; it is bridged.
+        joined = cv2.morphologyEx((quiet | fill).astype(np.uint8), cv2.MORPH_CLOSE, _disc(6))
+        quiet = (joined > 0) & (quiet | fill | ~scanned)
     glass = _large_border_areas(_roomy(quiet, mpp_um), min_px)
-    if not glass.any() or glass.all():
+    if glass.all() or any(_edge_median(smooth, glass, mpp_um) >= need for smooth, need in steps):
         return glass
-    for blurred, base, sd in zip(smooth, level, noise, strict=True):
-        reach = max(rule.tolerance, rule.tolerance_sd * sd)
-        if _edge_median(blurred, glass, mpp_um) >= base + _EDGE_STEP * reach:
-            return glass
-    return none
+    return np.zeros_like(fill)
 
 
 def _unit_range(plane: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -127,9 +181,7 @@ def _local_sd(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 def _roomy(quiet: NDArray[np.bool_], mpp_um: float) -> NDArray[np.bool_]:
     """Return the part of a mask that a disc of the clear radius covers, and what adjoins it."""
     # Specks of dust do not end the glass.
-    closed = cv2.morphologyEx(
-        quiet.astype(np.uint8), cv2.MORPH_CLOSE, _disc(4.0 / mpp_um), borderValue=0
-    )
+    closed = cv2.morphologyEx(quiet.astype(np.uint8), cv2.MORPH_CLOSE, _disc(4.0 / mpp_um))
     radius_px = _CLEAR_RADIUS_UM / mpp_um
     # Beyond the border the glass goes on: the frame cuts it, it does not end it.
     pad = math.ceil(radius_px) + 2

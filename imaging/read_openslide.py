@@ -30,8 +30,8 @@ class OpenSlideSource:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as fault:
             raise UnreadableImageError(
-                f"{path.name} cannot be opened as a slide ({_reason(fault, path)}): export it again, as a "
-                "brightfield RGB slide of 8 bit, or as a TIFF."
+                f"{path.name} cannot be opened as a slide ({_reason(fault, path)}): "
+                "export it again, as a brightfield RGB slide of 8 bit, or as a TIFF."
             ) from fault
         self._downsamples = self._slide.level_downsamples
         self.info = SourceInfo(
@@ -90,8 +90,9 @@ class OpenSlideSource:
             region = self._slide.read_region(location, level, (width, height))
         except openslide.OpenSlideError as fault:
             raise UnreadableImageError(
-                f"{self._path.name} cannot be decoded at ({x}, {y}) of level {level} ({_reason(fault, self._path)}): it is "
-                "damaged or was cut short. Export or copy it again."
+                f"{self._path.name} cannot be decoded at ({x}, {y}) of level {level} "
+                f"({_reason(fault, self._path)}): it is damaged or was cut "
+                "short. Export or copy it again."
             ) from fault
         return np.asarray(region)
 

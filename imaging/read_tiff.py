@@ -158,8 +158,8 @@ class TiffSource:
         """Return the error for a file that does not decode."""
         return UnreadableImageError(
             f"{self._path.name} cannot be decoded as TIFF ({fault}): it is damaged, was cut "
-            "short, or uses a compression that is not supported. Save it again, as 8- or 16-bit TIFF with "
-            "no, LZW or deflate compression."
+            "short, or uses a compression that is not supported. Save it again, as 8- or 16-bit "
+            "TIFF with no, LZW or deflate compression."
         )
 
 

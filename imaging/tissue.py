@@ -128,9 +128,10 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
     background: RGB | None = None
     if image.modality == "brightfield":
         rgb = overview.astype(np.float32) * np.float32(255.0 / image.full_scale)
-        glass = _brightfield_glass(rgb, overview_um)
+        glass, fill = _brightfield_glass(rgb, overview_um)
         if glass.any():
-            background, _ = estimate_background(rgb, glass)
+            lit = glass & ~fill
+            background, _ = estimate_background(rgb, lit if lit.any() else glass)
     else:
         glass = _fluorescence_glass(overview, overview_um)
     if not glass.any():
@@ -144,8 +145,10 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
     )
 
 
-def _brightfield_glass(rgb: NDArray[np.float32], mpp_um: float) -> NDArray[np.bool_]:
-    """Return the glass of a brightfield overview on the scale 0–255."""
+def _brightfield_glass(
+    rgb: NDArray[np.float32], mpp_um: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the glass of a brightfield overview on the scale 0–255, and its unscanned part."""
     od = optical_density(rgb)
     return find_glass([od[..., channel] for channel in range(3)], BRIGHTFIELD, mpp_um)
 
@@ -153,7 +156,7 @@ def _brightfield_glass(rgb: NDArray[np.float32], mpp_um: float) -> NDArray[np.bo
 def _fluorescence_glass(overview: NDArray[Any], mpp_um: float) -> NDArray[np.bool_]:
     """Return the glass of a fluorescence overview: dark in every channel."""
     planes = [overview[..., channel] for channel in range(overview.shape[2])]
-    glass = find_glass(planes, fluorescence_rule(1.0), mpp_um)
+    glass, _ = find_glass(planes, fluorescence_rule(1.0), mpp_um)
     # A frame that is flat throughout is glass only if it is black; an even glow is tissue.
     if glass.all() and int(overview.max()) > 2:
         return np.zeros_like(glass)
