@@ -147,6 +147,98 @@ def evaluate(
     print_scores(scores)
 
 
+@data_app.command("build")
+def data_build(
+    manifest: Annotated[
+        Path, typer.Argument(help="Manifest (CSV) of annotated images, or VessMAP's folder or zip.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the tiles; empty or absent.")],
+    mpp: Annotated[float, typer.Option(help="µm per pixel of the tiles, the model's own.")] = 0.5,
+    tile_px: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 256,
+    stride_px: Annotated[
+        int | None, typer.Option(help="From tile to tile; their side by default.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="GeoJSON class as NAME=vessel, =vegf_cell, =annotated_area or =ignore; "
+            "may be repeated."
+        ),
+    ] = None,
+    hdab_renderings: Annotated[
+        int, typer.Option(help="Times each fluorescence image with vessels is rendered as H-DAB.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Draws splits not given, and renderings.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that cut.", min=1)] = 1,
+) -> None:
+    """Cut training tiles from annotated images."""
+    from concurrent.futures import ProcessPoolExecutor
+    from contextlib import nullcontext
+
+    from datasets.annotations import parse_classes
+    from datasets.build import build_tiles
+    from datasets.vessmap import read_images
+
+    pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
+    with _plain_errors(), _progress_bar() as progress, pool as executor:
+        summary = build_tiles(
+            read_images(manifest),
+            out,
+            mpp_um=mpp,
+            tile_px=tile_px,
+            stride_px=stride_px,
+            classes=parse_classes(classes or ()),
+            hdab_renderings=hdab_renderings,
+            seed=seed,
+            executor=executor,
+            progress=progress,
+        )
+    splits = ", ".join(f"{count} {split}" for split, count in summary.tiles_by_split.items())
+    typer.echo(f"{summary.folder}: {summary.tiles} tiles ({splits}), hash {summary.manifest_hash}")
+    if summary.images_without_annotation:
+        count = len(summary.images_without_annotation)
+        typer.echo(f"left out: {count} images without annotation", err=True)
+
+
+@data_app.command("check")
+def data_check(
+    manifest: Annotated[
+        Path, typer.Argument(help="Manifest (CSV) of annotated images, or VessMAP's folder or zip.")
+    ],
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Write all images, small and outlined, as this PNG.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="GeoJSON class as NAME=TARGET, as for build; may be repeated."),
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+) -> None:
+    """Report leaks, duplicates, doubtful outlines and class balance; exit code 1 on errors."""
+    from rich.console import Console
+
+    from datasets.annotations import parse_classes
+    from datasets.check import check_manifest
+    from datasets.check_table import print_report
+    from datasets.contact_sheet import write_contact_sheet
+    from datasets.vessmap import read_images
+
+    with _plain_errors(), _progress_bar() as progress:
+        report = check_manifest(
+            read_images(manifest),
+            classes=parse_classes(classes or ()),
+            thumbnails=contact_sheet is not None,
+            progress=progress,
+        )
+        if contact_sheet is not None:
+            write_contact_sheet(report.thumbnails, contact_sheet)
+        if json_ is not None:
+            json_.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    print_report(report, Console())
+    if report.errors:
+        raise typer.Exit(1)
+
+
 @data_app.command()
 def synth(
     out: Annotated[Path, typer.Option(help="New folder for the data set.")],
@@ -194,6 +286,122 @@ def serve(
 
     with _plain_errors():
         run(load_settings(host=host, port=port), insecure=insecure)
+
+
+@app.command()
+def measure(
+    images: Annotated[list[Path], typer.Argument(help="Images of sections.", metavar="IMAGE...")],
+    marker: Annotated[
+        str | None, typer.Option(help="CD31 (the default), VEGF or CD31+VEGF.")
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="Pixel size in µm; needed if the file has none.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="auto (the default), brightfield or fluorescence.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Fluorescence channels from 0: CD31=1,VEGF=2,nuclei=0.")
+    ] = None,
+    section_thickness_um: Annotated[
+        float | None, typer.Option(help="Recorded: length density grows with it.")
+    ] = None,
+    regions: Annotated[Path | None, typer.Option(help="Regions (GeoJSON); not yet.")] = None,
+    tissue: Annotated[
+        str | None, typer.Option(help="auto (the default), frame, or a mask file.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model, or a bundle's file.")] = None,
+    threshold_vessel: Annotated[
+        float | None, typer.Option(help="Probability from which a pixel is vessel.")
+    ] = None,
+    threshold_vegf_cell: Annotated[
+        float | None, typer.Option(help="Probability from which a pixel is VEGF-positive cell.")
+    ] = None,
+    tta: Annotated[
+        bool | None, typer.Option("--tta/--no-tta", help="Average eight flips and turns; slow.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes for several images.")] = 1,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="The record, an array for several; - is stdout.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Tidy table.")] = None,
+    xlsx: Annotated[Path | None, typer.Option(help="Workbook.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask 0/255 of the image's size, PNG or OME-TIFF.")
+    ] = None,
+    objects: Annotated[Path | None, typer.Option(help="Outlines for QuPath, GeoJSON.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Picture with outlines, PNG.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip what the --json file already holds.")
+    ] = False,
+    settings: Annotated[
+        Path | None, typer.Option(help="Repeat the settings of this earlier record.")
+    ] = None,
+) -> None:
+    """Measure sections: the whole way from an image to its record, without a server.
+
+    With several images, every output but --json is a folder.
+    """
+    from rich.console import Console
+
+    from analysis import command
+
+    with _plain_errors(), _progress_bar() as progress:
+        request = command.MeasureRequest(
+            images=images,
+            marker=marker,
+            mpp_um=mpp,
+            modality=modality,
+            channels=channels,
+            section_thickness_um=section_thickness_um,
+            regions=regions,
+            tissue=tissue,
+            model=model,
+            thresholds={"vessel": threshold_vessel, "vegf_cell": threshold_vegf_cell},
+            tta=tta,
+            workers=workers,
+            outputs=command.outputs(
+                json=json_, csv=csv, xlsx=xlsx, mask=mask, objects=objects, overlay=overlay
+            ),
+            resume=resume,
+            settings=settings,
+        )
+        code = command.measure(request, progress, Console(stderr=True))
+    raise typer.Exit(code)
+
+
+@app.command()
+def morphometry(
+    mask: Annotated[Path, typer.Argument(help="Vessel mask, 0 and 255, PNG or TIFF.")],
+    mpp: Annotated[
+        float | None, typer.Option(help="Pixel size in µm; needed if the file has none.")
+    ] = None,
+    tissue: Annotated[Path | None, typer.Option(help="Mask of the tissue, of its size.")] = None,
+    regions: Annotated[Path | None, typer.Option(help="Regions (GeoJSON); not yet.")] = None,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="What other tools would report; not yet.")
+    ] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="The record; - is stdout.")] = None,
+) -> None:
+    """Measure a vessel mask as it is, on its own grid."""
+    from analysis import command
+
+    with _plain_errors(), _progress_bar() as progress:
+        command.morphometry(
+            mask, mpp, tissue=tissue, regions=regions, parity=parity, out=json_, progress=progress
+        )
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation: versions, model, disk; exit code 1 if something is broken."""
+    from rich.console import Console
+
+    from analysis.doctor import examine, table
+
+    findings = list(examine())
+    Console().print(table(findings))
+    raise typer.Exit(0 if all(finding.sound for finding in findings) else 1)
 
 
 def main() -> None:

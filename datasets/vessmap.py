@@ -96,6 +96,20 @@ def vessmap_manifest(
     return Manifest(root, rows, "VessMAP")
 
 
+def read_images(source: str | Path) -> Manifest:
+    """Read a manifest, or describe VessMAP if `source` is a folder or a zip archive.
+
+    Raises
+    ------
+    ManifestError, LayoutError
+        If it is neither.
+    """
+    source = Path(source)
+    if source.is_dir() or source.suffix.lower() == ".zip":
+        return vessmap_manifest(source)
+    return Manifest.read(source)
+
+
 def _root(folder: Path) -> Path:
     candidates = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
     for candidate in candidates:

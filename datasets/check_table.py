@@ -1,0 +1,51 @@
+"""A check report as tables for people to read in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datasets.check import CheckReport
+
+
+def print_report(report: CheckReport, console: Console) -> None:
+    """Print class balance, then every finding, errors first, then one line that sums up."""
+    balance = Table(title="Class balance", title_justify="left")
+    for column in ("split", "group", "modality", "target"):
+        balance.add_column(column)
+    for column in ("images", "animals", "annotated mm²", "positive", "objects"):
+        balance.add_column(column, justify="right")
+    for line in report.balance:
+        fraction = line.positive_mm2 / line.annotated_mm2 if line.annotated_mm2 else 0.0
+        balance.add_row(
+            *(escape(text) for text in (line.split, line.group, line.modality, line.target)),
+            str(line.images),
+            str(line.animals),
+            f"{line.annotated_mm2:.3f}",
+            f"{fraction:.1%}",
+            str(line.objects),
+        )
+    if report.balance:
+        console.print(balance)
+    if report.findings:
+        console.print(_findings(report))
+    console.print(
+        f"{report.images} images of {report.animals} animals: "
+        f"{len(report.errors)} errors, {len(report.warnings)} warnings"
+    )
+
+
+def _findings(report: CheckReport) -> Table:
+    table = Table(title="Findings", title_justify="left", show_lines=False)
+    for column in ("", "topic", "image", "what"):
+        table.add_column(column, overflow="fold")
+    for finding in report.findings:
+        style = "bold red" if finding.severity == "error" else "yellow"
+        table.add_row(
+            f"[{style}]{finding.severity}[/]",
+            finding.topic,
+            escape(finding.image),
+            escape(finding.message),
+        )
+    return table
