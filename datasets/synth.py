@@ -129,3 +129,9 @@ def make_section(seed: int, params: SectionParams | None = None) -> SyntheticSec
     return SyntheticSection(
         seed, params, vessels.tubes, vessels.profiles, vessels.branch_nodes_um, cells, nuclei
     )
+
+
+def look_streams(seed: int, stream: int, count: int) -> list[np.random.Generator]:
+    """Return random streams for a rendering, apart from those of the geometry."""
+    entropy = np.random.SeedSequence((seed, stream))
+    return [np.random.default_rng(child) for child in entropy.spawn(count)]

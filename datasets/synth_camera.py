@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datasets.synth_paint import smooth_noise, stamp
+from datasets.synth_paint import blurred, smooth_noise, stamp
 from datasets.synth_shapes import Field, angles_of
 from datasets.synth_style import BrightfieldStyle
 from imaging.stains import compose
@@ -39,11 +39,11 @@ def photograph(
     light *= _dust(rng, shape, style.dust_count)[..., None]
     light *= _illumination(rng, shape, style.unevenness)[..., None]
     if style.blur_px > 0:
-        light = cv2.GaussianBlur(light, (0, 0), style.blur_px, borderType=cv2.BORDER_REFLECT)
+        light = blurred(light, style.blur_px)
     if style.noise_sd > 0:
         light = light + _sensor_noise(rng, light, style.noise_sd)
     if style.sharpening > 0:
-        soft = cv2.GaussianBlur(light, (0, 0), 1.2, borderType=cv2.BORDER_REFLECT)
+        soft = blurred(light, 1.2)
         light = light + style.sharpening * (light - soft)
     pixels = np.clip(np.round(light), 0, 255).astype(np.uint8)
     return pixels if style.jpeg_quality is None else through_jpeg(pixels, style.jpeg_quality)
@@ -90,12 +90,12 @@ def _dust(rng: np.random.Generator, shape: tuple[int, int], count: int) -> Field
         rim = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         stamp(canvas, centre + reach[:, None] * rim, 1.0)
         blur = float(rng.choice([0.6, rng.uniform(2.0, 6.0)]))
-        light *= 1 - rng.uniform(0.15, 0.75) * cv2.GaussianBlur(canvas, (0, 0), blur)
+        light *= 1 - rng.uniform(0.15, 0.75) * blurred(canvas, blur)
     return light
 
 
 def _folds(rng: np.random.Generator, shape: tuple[int, int], count: int) -> Field | None:
-    """Return how often the tissue lies upon itself (H, W): bands with a sharp side; None without."""
+    """Return how often tissue lies upon itself (H, W): bands with one sharp side; None without."""
     if count == 0:
         return None
     layers = np.ones(shape, np.float32)

@@ -26,7 +26,7 @@ class Cell:
     body, nucleus
         Outlines; neighbours that touch share a straight border and never overlap.
     strength
-        Stain relative to the section's own, about 0.35 (weak) to 1.6 (strong).
+        Stain relative to the section's own, about 0.4 (weak) to 1.6 (strong).
     processes_um
         Lines (n, 2, 2) from inside the body to the tips of its processes, which carry stain but are
         no part of the body.
@@ -54,7 +54,7 @@ def place_cells(
     profiles: tuple[Outline, ...],
 ) -> tuple[Cell, ...]:
     """Place at most the asked number of positive cells, clear of vessels, some touching."""
-    wanted = int(round(params.positive_cell_density_per_mm2 * params.area_mm2))
+    wanted = round(params.positive_cell_density_per_mm2 * params.area_mm2)
     centres, radii = _spots(rng, params, wanted, _Obstacles(tubes, profiles))
     outlines = [_body_radii(rng, radius) for radius in radii]
     _part(centres, radii, outlines)
@@ -160,8 +160,8 @@ def _body_radii(rng: np.random.Generator, radius: float) -> tuple[FloatArray, li
         for number, angle in enumerate(leaving):
             away = np.angle(np.exp(1j * (angles - angle)))
             apical = kind == 1 and number == 0
-            height = radius * rng.uniform(0.5, 0.9) if apical else radius * rng.uniform(0.15, 0.55)
-            shape = shape + height * np.exp(-((away / rng.uniform(0.22, 0.42)) ** 2))
+            height = radius * (rng.uniform(0.5, 0.9) if apical else rng.uniform(0.12, 0.4))
+            shape = shape + height * np.exp(-((away / rng.uniform(0.25, 0.5)) ** 2))
     shape = shape * radius / np.sqrt(np.mean(shape**2))
     return shape, [angle for angle in leaving if rng.random() < 0.7]
 
@@ -197,7 +197,7 @@ def _cell(
         rng, size, elongation=1 + abs(rng.normal(0, 0.15)), wobble=0.02, count=_ANGLES
     )
     nucleus = np.minimum(nucleus, 0.85 * shape)
-    strength = float(np.clip(rng.lognormal(-0.05, 0.38), 0.35, 1.6))
+    strength = float(np.clip(rng.lognormal(-0.05, 0.36), 0.4, 1.6))
     directions = np.array([[np.cos(a), np.sin(a)] for a in leaving]).reshape(-1, 1, 2)
     far = typical * rng.uniform(1.2, 3.0, (len(leaving), 1, 1))
     near = np.full_like(far, 0.8 * typical)

@@ -13,6 +13,12 @@ from datasets.synth_shapes import Field, FloatArray, Outline, VesselField, angle
 _SHIFT_BITS = 4
 
 
+def blurred(image: Field, sigma_px: float) -> Field:
+    """Return the image (H, W) or (H, W, C) under a Gaussian blur, mirrored at its border."""
+    soft = cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(soft, np.float32)
+
+
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int], scale_px: float
 ) -> npt.NDArray[np.float32]:
@@ -47,17 +53,17 @@ def gain_noise(
     rng: np.random.Generator, shape: tuple[int, int], scale_px: float, spread: float
 ) -> Field:
     """Return positive multipliers (H, W) about 1 whose logarithm deviates by ``spread``."""
-    return np.exp(spread * smooth_noise(rng, shape, scale_px)).astype(np.float32)
+    return np.asarray(np.exp(np.float32(spread) * smooth_noise(rng, shape, scale_px)))
 
 
-def stamp(
-    canvas: Field, vertices_um: FloatArray, mpp_um: float, value: float = 1.0
+def cover(
+    vertices_um: FloatArray, shape: tuple[int, int], mpp_um: float
 ) -> tuple[tuple[slice, slice], Field] | None:
-    """Raise the canvas to ``value`` inside a polygon, its edge smoothed over a pixel.
+    """Return the window of a polygon and how much of each pixel in it the polygon covers.
 
-    Returns the window that was touched and the coverage in it, None outside the canvas.
+    None where it lies wholly outside an image of this shape.
     """
-    height, width = canvas.shape
+    height, width = shape
     corners = vertices_um / mpp_um - 0.5
     x0, y0 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
     x1, y1 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2, (width, height))
@@ -66,10 +72,16 @@ def stamp(
     fixed = np.round((corners - (x0, y0)) * (1 << _SHIFT_BITS)).astype(np.int32)
     drawn = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillPoly(drawn, [fixed], 255, cv2.LINE_AA, _SHIFT_BITS)
-    cover = drawn.astype(np.float32) / 255
     window = (slice(int(y0), int(y1)), slice(int(x0), int(x1)))
-    np.maximum(canvas[window], value * cover, out=canvas[window])
-    return window, cover
+    return window, drawn.astype(np.float32) / np.float32(255)
+
+
+def stamp(canvas: Field, vertices_um: FloatArray, mpp_um: float, value: float = 1.0) -> None:
+    """Raise the canvas to ``value`` inside a polygon, its edge smoothed over a pixel."""
+    touched = cover(vertices_um, (canvas.shape[0], canvas.shape[1]), mpp_um)
+    if touched is not None:
+        window, covered = touched
+        np.maximum(canvas[window], np.float32(value) * covered, out=canvas[window])
 
 
 def stamp_disc(
@@ -112,6 +124,18 @@ def outline_field(
     return field
 
 
+def streaks(rng: np.random.Generator, shape: tuple[int, int], width_px: float) -> Field:
+    """Return noise (H, W) of deviation about 1 drawn out along one direction, as fibres are."""
+    length = int(12 * width_px) | 1
+    kernel = np.zeros((length, length), np.float32)
+    angle = rng.uniform(0, np.pi)
+    half = 0.5 * length * np.array([np.cos(angle), np.sin(angle)])
+    start, end = (np.round(length // 2 + sign * half).astype(int) for sign in (-1, 1))
+    cv2.line(kernel, (int(start[0]), int(start[1])), (int(end[0]), int(end[1])), 1.0, 1)
+    drawn = cv2.filter2D(smooth_noise(rng, shape, width_px), -1, kernel / kernel.sum())
+    return np.asarray(drawn / max(float(drawn.std()), 1e-6), np.float32)
+
+
 def soft_inside(signed_um: Field, mpp_um: float) -> Field:
     """Return how much of each pixel lies inside, from the signed distance of its centre."""
-    return np.clip(0.5 - signed_um / mpp_um, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - signed_um / mpp_um, 0, 1), np.float32)

@@ -128,7 +128,7 @@ class SectionParams:
             radius_spread=float(rng.uniform(0.1, 0.35)),
             tortuosity=float(rng.uniform(0.05, 1.0)),
             wall_thickness_um=float(rng.uniform(0.8, 2.0)),
-            positive_cell_density_per_mm2=float(np.exp(rng.uniform(np.log(40), np.log(900)))),
+            positive_cell_density_per_mm2=float(np.exp(rng.uniform(np.log(80), np.log(1500)))),
             positive_cell_radius_um=float(rng.uniform(4.5, 9.0)),
             cluster_fraction=float(rng.uniform(0.0, 0.6)),
             nucleus_density_per_mm2=float(rng.uniform(300.0, 2500.0)),

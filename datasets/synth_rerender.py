@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datasets.synth import look_streams
+from datasets.synth_brightfield import blue_haze, brown_haze, erythrocytes
 from datasets.synth_camera import RgbImage, photograph
-from datasets.synth_paint import gain_noise, stamp, stamp_disc
-from datasets.synth_render import ERYTHROCYTE_OD, blue_haze, brown_haze
+from datasets.synth_paint import blurred, gain_noise, stamp
 from datasets.synth_shapes import Field
 from datasets.synth_style import BrightfieldStyle
 from datasets.synth_vessels import wobbly_radii
@@ -55,9 +56,7 @@ def rerender_as_hdab(
             f"the mask is {mask.shape} and the fluorescence image {fluorescence.shape}; "
             "give two planes (H, W) of one size"
         )
-    streams = [
-        np.random.default_rng(child) for child in np.random.SeedSequence((seed, _STREAM)).spawn(5)
-    ]
+    streams = look_streams(seed, _STREAM, 5)
     style = BrightfieldStyle.draw(streams[0]) if style is None else style
     shape = (mask.shape[0], mask.shape[1])
     vessel = np.ascontiguousarray(mask, np.bool_)
@@ -69,11 +68,10 @@ def rerender_as_hdab(
     dab = style.dab_od * wall * grain + (1 - 0.9 * lumen) * haze
     hematoxylin = style.hematoxylin_od * _nuclei(streams[3], vessel, mpp_um)
     hematoxylin += (1 - 0.9 * lumen) * blue_haze(streams[3], shape, mpp_um, style)
-    blood = _blood(streams[3], lumen, mpp_um, style.erythrocyte_share)
-    stain = np.stack([dab, hematoxylin, np.zeros(shape, np.float32)], axis=-1)
-    return photograph(
-        streams[4], stain.astype(np.float32), style, blood[..., None] * ERYTHROCYTE_OD
-    )
+    spots = _lumen_spots(streams[3], lumen, mpp_um, style.erythrocyte_share)
+    rims, blood = erythrocytes(streams[3], shape, spots, mpp_um)
+    stain = np.stack([dab + rims, hematoxylin, np.zeros(shape, np.float32)], axis=-1)
+    return photograph(streams[4], stain.astype(np.float32), style, blood)
 
 
 def _local_strength(mask: npt.NDArray[np.bool_], light: Field) -> tuple[Field, Field]:
@@ -83,15 +81,15 @@ def _local_strength(mask: npt.NDArray[np.bool_], light: Field) -> tuple[Field, F
     """
     away = (cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0).astype(np.float32)
     sigma = 24.0
-    weight = cv2.GaussianBlur(away, (0, 0), sigma)
+    weight = blurred(away, sigma)
     level = float(np.median(light[away > 0])) if away.any() else float(light.min())
-    background = (cv2.GaussianBlur(light * away, (0, 0), sigma) + 1e-3 * level) / (weight + 1e-3)
-    signal = cv2.GaussianBlur(light, (0, 0), 0.6) - background
+    background = (blurred(light * away, sigma) + 1e-3 * level) / (weight + 1e-3)
+    signal = blurred(light, 0.6) - background
     inside = signal[mask]
     top = float(np.percentile(inside, 90)) if inside.size else 1.0
     strength = np.clip(signal / max(top, 1e-6), 0.0, 1.6)
     noise = float(np.std(signal[away > 0])) if away.any() else 1.0
-    outside = np.clip(cv2.GaussianBlur(signal, (0, 0), 1.0) / max(3 * noise, 1e-6), -1, 1) * away
+    outside = np.clip(blurred(signal, 1.0) / max(3 * noise, 1e-6), -1, 1) * away
     return strength.astype(np.float32), outside.astype(np.float32)
 
 
@@ -107,7 +105,9 @@ def _hollow(
     beyond = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Annotated outlines lie a little outside of what stains: draw the edge in by up to a pixel.
     inset = float(rng.uniform(0.0, 1.0))
-    inside = np.clip(depth - beyond - inset + 0.5, 0, 1)
+    signed = blurred(depth - beyond, 1.0)
+    soft = float(rng.uniform(1.0, 3.0))
+    inside = np.clip((signed - inset) / soft + 0.5, 0, 1)
     floor = float(rng.uniform(0.2, 0.5))
     contrast = float(rng.uniform(0.4, 1.1))
     stain = inside * np.maximum(strength**contrast, floor)
@@ -128,7 +128,7 @@ def _nuclei(rng: np.random.Generator, mask: npt.NDArray[np.bool_], mpp_um: float
     shape = (mask.shape[0], mask.shape[1])
     canvas, deep = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     area_mm2 = mask.size * (mpp_um * 1e-3) ** 2
-    edge = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0)
+    edge = blurred(mask.astype(np.float32), 2.0)
     slope_y, slope_x = np.gradient(edge)
     for _ in range(int(rng.poisson(rng.uniform(300, 2500) * area_mm2))):
         column, row = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
@@ -152,15 +152,15 @@ def _nuclei(rng: np.random.Generator, mask: npt.NDArray[np.bool_], mpp_um: float
         place = np.array([column, row]) * mpp_um
         focused = rng.random() < 0.8
         stamp(canvas if focused else deep, place + ellipse @ spin, mpp_um, rng.uniform(0.5, 1.3))
-    deep = 0.8 * cv2.GaussianBlur(deep, (0, 0), 1.6 / mpp_um)
+    deep = 0.8 * blurred(deep, 1.6 / mpp_um)
     return np.maximum(canvas, deep) * gain_noise(rng, shape, 1.6 / mpp_um, 0.22)
 
 
-def _blood(rng: np.random.Generator, lumen: Field, mpp_um: float, share: float) -> Field:
-    """Return the coverage (H, W) of red cells lying in open lumens."""
-    cells = np.zeros_like(lumen)
+def _lumen_spots(
+    rng: np.random.Generator, lumen: Field, mpp_um: float, share: float
+) -> list[Field]:
+    """Choose places in open lumens for red cells."""
     rows, columns = np.nonzero(lumen > 0.6)
-    for at in rng.integers(0, max(len(rows), 1), int(share * len(rows) * mpp_um**2 / 25.0)):
-        centre = np.array([columns[at], rows[at]]) * mpp_um
-        stamp_disc(cells, centre, float(rng.uniform(2.0, 3.0)), mpp_um, rng.uniform(0.6, 1.0))
-    return cells
+    wanted = int(share * len(rows) * mpp_um**2 / 25.0)
+    chosen = rng.integers(0, max(len(rows), 1), wanted)
+    return [np.array([columns[at], rows[at]], np.float32) * mpp_um for at in chosen]

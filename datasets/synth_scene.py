@@ -8,30 +8,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import NormalDist
 
-import cv2
 import numpy as np
 
 from datasets.synth import SyntheticSection
+from datasets.synth_cells import Cell
 from datasets.synth_paint import (
+    blurred,
+    cover,
     gain_noise,
     outline_field,
     smooth_noise,
     soft_inside,
     stamp,
 )
-from datasets.synth_shapes import Field, VesselField, tube_field
+from datasets.synth_shapes import Field, FloatArray, VesselField, tube_field
 
 
 @dataclass(frozen=True)
 class VesselStain:
     """Stain of the vessel walls and the open lumens, each (H, W), 1 is full stain or open.
 
-    ``sharp`` and ``defocused`` are the stain of vessels in and out of the focal plane.
+    ``sharp`` and ``defocused`` are the stain of vessels in and out of the focal plane, ``inside``
+    is the coverage of all vessels, walls included.
     """
 
     sharp: Field
     defocused: Field
     lumen: Field
+    inside: Field
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def vessel_stain(
     fields = [tube_field(group, shape, mpp) for group in groups]
     fields.append(outline_field(section.profiles, shape, mpp))
     counts = [*map(len, groups), len(section.profiles)]
-    sharp, defocused, lumen = (np.zeros(shape, np.float32) for _ in range(3))
+    sharp, defocused, lumen, inside = (np.zeros(shape, np.float32) for _ in range(4))
     for field, count in zip(fields, counts, strict=True):
         if count == 0:
             continue
@@ -67,8 +71,9 @@ def vessel_stain(
         sharp += np.where(is_away, 0, stain)
         defocused += np.where(is_away, stain, 0)
         np.maximum(lumen, opening, out=lumen)
+        np.maximum(inside, soft_inside(field.signed_um, mpp), out=inside)
     texture = _texture(rng, shape, mpp, look)
-    return VesselStain(sharp * texture, defocused * texture, lumen)
+    return VesselStain(sharp * texture, defocused * texture, lumen, inside)
 
 
 def _walls(field: VesselField, wall_um: float, mpp_um: float, face: float) -> tuple[Field, Field]:
@@ -92,46 +97,48 @@ def _texture(
     return grain.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class CellStain:
-    """Stain of positive cells (H, W): ``marker`` relative to 1, ``body`` their coverage."""
-
-    marker: Field
-    body: Field
-
-
 def cell_stain(
-    rng: np.random.Generator, section: SyntheticSection, nuclear_level: float, granularity: float
-) -> CellStain:
-    """Paint cytoplasm around paler nuclei, and the stained stumps of processes."""
+    rng: np.random.Generator,
+    section: SyntheticSection,
+    nuclear_level: float,
+    granularity: float,
+    defocused_share: float = 0.0,
+) -> Field:
+    """Paint cytoplasm around paler nuclei (H, W), relative to 1, and the stumps of processes."""
     mpp, shape = section.params.mpp_um, section.shape_at()
-    marker, body, stumps = (np.zeros(shape, np.float32) for _ in range(3))
+    sharp, deep, stumps = (np.zeros(shape, np.float32) for _ in range(3))
     for cell in section.cells:
+        away = rng.random() < defocused_share
         for start, tip in cell.processes_um:
-            stamp(stumps, _taper(start, tip), mpp, 0.7 * cell.strength)
-        touched = stamp(body, cell.body.vertices_um, mpp)
-        if touched is None:
-            continue
-        window, cover = touched
-        paler = np.zeros_like(cover)
-        origin = np.array([window[1].start, window[0].start]) * mpp
-        stamp(paler, cell.nucleus.vertices_um - origin, mpp)
-        rows, columns = (np.arange(part.start, part.stop) for part in window)
-        x, y = (
-            (columns + 0.5) * mpp - cell.body.centre_um[0],
-            (rows + 0.5) * mpp - cell.body.centre_um[1],
-        )
-        reach = np.hypot(x, y[:, None]) / cell.body.mean_radius_um
-        lean = rng.uniform(-0.35, 0.35) * x + rng.uniform(-0.35, 0.35) * y[:, None]
-        shade = 1 + rng.uniform(-0.5, 0.35) * (reach - 0.7) + lean / cell.body.mean_radius_um
-        level = cell.strength * np.clip(shade, 0.4, 1.8) * (1 - paler * (1 - nuclear_level))
-        painted = (cover * level).astype(np.float32)
-        np.maximum(marker[window], painted, out=marker[window])
-    stumps = cv2.GaussianBlur(stumps, (0, 0), 0.8)
-    marker = np.maximum(marker, stumps)
-    marker *= gain_noise(rng, shape, 0.9 / mpp, granularity)
-    marker *= gain_noise(rng, shape, 3.0 / mpp, 0.4 * granularity)
-    return CellStain(marker, body)
+            stamp(stumps, _taper(start, tip), mpp, (0.3 if away else 0.7) * cell.strength)
+        _paint_cell(rng, deep if away else sharp, cell, nuclear_level, mpp)
+    stumps = blurred(stumps, 0.8)
+    deep = blurred(deep, float(rng.uniform(0.6, 1.4)) / mpp)
+    stain = np.maximum(np.maximum(sharp, deep), stumps)
+    stain *= gain_noise(rng, shape, 0.9 / mpp, granularity)
+    stain *= gain_noise(rng, shape, 3.0 / mpp, 0.4 * granularity)
+    return stain
+
+
+def _paint_cell(
+    rng: np.random.Generator, canvas: Field, cell: Cell, nuclear_level: float, mpp_um: float
+) -> None:
+    """Paint one body: stronger near or far from the nucleus, and to one side."""
+    near_far, to_x, to_y = rng.uniform((-0.5, -0.35, -0.35), (0.35, 0.35, 0.35))
+    touched = cover(cell.body.vertices_um, (canvas.shape[0], canvas.shape[1]), mpp_um)
+    if touched is None:
+        return
+    window, covered = touched
+    nucleus = np.zeros_like(covered)
+    origin = np.array([window[1].start, window[0].start]) * mpp_um
+    stamp(nucleus, cell.nucleus.vertices_um - origin, mpp_um)
+    radius = cell.body.mean_radius_um
+    rows, columns = (np.arange(part.start, part.stop) + 0.5 for part in window)
+    x = (columns * mpp_um - cell.body.centre_um[0]) / radius
+    y = (rows[:, None] * mpp_um - cell.body.centre_um[1]) / radius
+    shade = np.clip(1 + near_far * (np.hypot(x, y) - 0.7) + to_x * x + to_y * y, 0.4, 1.8)
+    painted = cell.strength * covered * shade * (1 - nucleus * (1 - nuclear_level))
+    np.maximum(canvas[window], painted.astype(np.float32), out=canvas[window])
 
 
 def nuclei_stain(rng: np.random.Generator, section: SyntheticSection) -> Field:
@@ -144,12 +151,13 @@ def nuclei_stain(rng: np.random.Generator, section: SyntheticSection) -> Field:
         stamp(deep if out_of_focus else canvas, nucleus.outline.vertices_um, mpp, nucleus.strength)
     for cell in section.cells:
         stamp(canvas, cell.nucleus.vertices_um, mpp, float(rng.uniform(0.6, 1.1)))
-    deep = 0.8 * cv2.GaussianBlur(deep, (0, 0), 1.6 / mpp)
+    deep = 0.8 * blurred(deep, 1.6 / mpp)
     chromatin = gain_noise(rng, shape, 1.6 / mpp, 0.22)
     return np.maximum(canvas, deep) * chromatin
 
 
-def _taper(start: np.ndarray, tip: np.ndarray) -> np.ndarray:
+def _taper(start: FloatArray, tip: FloatArray) -> FloatArray:
+    """Return the corners of a process that thins towards its tip."""
     along = tip - start
     normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
     return np.stack(

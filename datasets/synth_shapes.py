@@ -7,6 +7,7 @@ centre lies inside.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -52,10 +53,7 @@ class Tube:
             _circle(point, radius)
             for point, radius in zip(self.points_um, self.radii_um, strict=True)
         ]
-        cones = [
-            shapely.MultiPolygon([a, b]).convex_hull
-            for a, b in zip(circles[:-1], circles[1:], strict=True)
-        ]
+        cones = [shapely.MultiPolygon([a, b]).convex_hull for a, b in itertools.pairwise(circles)]
         return shapely.union_all(cones)
 
 
@@ -160,7 +158,7 @@ def _add_segment(
 def outline_labels(
     outlines: Iterable[Outline], shape: tuple[int, int], mpp_um: float
 ) -> npt.NDArray[np.int32]:
-    """Number (H, W) the pixels whose centre lies inside each outline, from 1; 0 is outside."""
+    """Return (H, W): the number, from 1, of the outline that holds a pixel's centre, else 0."""
     labels = np.zeros(shape, np.int32)
     for number, outline in enumerate(outlines, start=1):
         corners = outline.vertices_um / mpp_um - 0.5

@@ -10,6 +10,9 @@ from imaging.stains import StainVectors
 
 RGB = tuple[float, float, float]
 
+_HEMATOXYLINS: tuple[RGB, ...] = ((0.65, 0.65, 0.40), (0.65, 0.65, 0.40), (0.90, 0.40, 0.18))
+_DABS: tuple[RGB, ...] = ((0.38, 0.60, 0.70), (0.34, 0.43, 0.84))
+
 
 @dataclass(frozen=True)
 class BrightfieldStyle:
@@ -25,12 +28,17 @@ class BrightfieldStyle:
     granularity: float = 0.2
     wall_face: float = 0.25
     gap_fraction: float = 0.05
+    defocused_share: float = 0.0
     dab_haze_od: float = 0.03
     haze_texture: float = 0.3
     hematoxylin_od: float = 0.35
     hematoxylin_haze_od: float = 0.04
     nuclear_dab: float = 0.3
     vessel_distractor: float = 0.0
+    ghost_count: int = 0
+    granule_count: int = 0
+    fibres: float = 0.0
+    halo: float = 0.0
     blotch_count: int = 0
     erythrocyte_share: float = 0.0
     fold_count: int = 0
@@ -65,33 +73,39 @@ class BrightfieldStyle:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> BrightfieldStyle:
         """Draw a laboratory: faint to saturated stain, clean to dirty, sharp to blurred."""
-        dab = float(np.exp(rng.uniform(np.log(0.15), np.log(1.6))))
-        strong_counterstain = rng.random() < 0.5
+        blur_px = float(np.exp(rng.uniform(np.log(0.3), np.log(2.0))))
+        # A blurred wall loses its peak: the faintest stains are only told from haze when sharp.
+        dab_od = float(np.exp(rng.uniform(np.log(0.13 + 0.06 * blur_px), np.log(1.8))))
         light = rng.uniform(228, 255)
-        background = np.clip(light + rng.normal(0, 4.0, 3), 215, 255)
+        red, green, blue = np.clip(light + rng.normal(0, 4.0, 3), 215, 255)
         return cls(
             vectors=_varied_vectors(rng),
-            background_rgb=(float(background[0]), float(background[1]), float(background[2])),
-            dab_od=dab,
+            background_rgb=(float(red), float(green), float(blue)),
+            dab_od=dab_od,
             strength_spread=float(rng.uniform(0.1, 0.4)),
             granularity=float(rng.uniform(0.05, 0.4)),
-            wall_face=float(rng.choice([0.0, rng.uniform(0.0, 0.8)])),
-            gap_fraction=float(rng.choice([0.0, rng.uniform(0.0, 0.2)])),
-            dab_haze_od=float(rng.beta(1.2, 4.0) * min(0.3, 0.5 * dab)),
+            wall_face=_sometimes(rng, 0.7, 0.0, 0.8),
+            gap_fraction=_sometimes(rng, 0.5, 0.0, 0.2),
+            defocused_share=_sometimes(rng, 0.5, 0.0, 0.5),
+            dab_haze_od=float(rng.beta(1.2, 4.0) * min(0.3, 0.5 * dab_od)),
             haze_texture=float(rng.uniform(0.1, 0.5)),
             hematoxylin_od=float(
-                rng.uniform(0.25, 0.9) if strong_counterstain else rng.uniform(0.0, 0.3)
+                rng.uniform(0.25, 0.9) if rng.random() < 0.55 else rng.uniform(0.0, 0.3)
             ),
             hematoxylin_haze_od=float(rng.beta(1.5, 3.0) * 0.18),
             nuclear_dab=float(rng.uniform(0.0, 0.7)),
-            vessel_distractor=float(rng.choice([0.0, rng.uniform(0.05, 0.25)])),
+            vessel_distractor=_sometimes(rng, 0.5, 0.05, 0.25),
+            ghost_count=int(rng.poisson(_sometimes(rng, 0.4, 0.0, 12.0))),
+            granule_count=int(rng.poisson(_sometimes(rng, 0.4, 0.0, 60.0))),
+            fibres=_sometimes(rng, 0.35, 0.1, 0.6),
+            halo=_sometimes(rng, 0.4, 0.2, 0.95),
             blotch_count=int(rng.poisson(0.8)),
-            erythrocyte_share=float(rng.choice([0.0, rng.uniform(0.1, 0.9)])),
+            erythrocyte_share=_sometimes(rng, 0.5, 0.1, 0.9),
             fold_count=int(rng.random() < 0.1),
             dust_count=int(rng.poisson(1.2)),
             unevenness=float(rng.uniform(0.0, 0.1)),
-            blur_px=float(np.exp(rng.uniform(np.log(0.3), np.log(2.0)))),
-            sharpening=float(rng.choice([0.0, rng.uniform(0.2, 0.9)])),
+            blur_px=blur_px,
+            sharpening=_sometimes(rng, 0.5, 0.2, 0.9),
             noise_sd=float(np.exp(rng.uniform(np.log(0.4), np.log(4.0)))),
             jpeg_quality=int(rng.integers(60, 96)),
         )
@@ -99,7 +113,7 @@ class BrightfieldStyle:
 
 @dataclass(frozen=True)
 class FluorescenceStyle:
-    """Signal and camera of a fluorescence section. Levels are fractions of the camera's full scale."""
+    """Signal and camera of a fluorescence section. Levels are parts of its full scale."""
 
     full_scale: int = 255
     background: float = 0.1
@@ -116,6 +130,7 @@ class FluorescenceStyle:
     bleed: float = 0.03
     nuclear_signal: float = 0.3
     vessel_distractor: float = 0.0
+    shadow: float = 0.0
     vignetting: float = 0.15
     blur_px: float = 0.9
     electrons: float = 1500.0
@@ -140,15 +155,16 @@ class FluorescenceStyle:
             strength_spread=float(rng.uniform(0.15, 0.4)),
             granularity=float(rng.uniform(0.08, 0.4)),
             wall_face=float(rng.uniform(0.1, 1.0)),
-            gap_fraction=float(rng.choice([0.0, rng.uniform(0.0, 0.12)])),
-            defocused_share=float(rng.choice([0.0, rng.uniform(0.0, 0.5)])),
+            gap_fraction=_sometimes(rng, 0.5, 0.0, 0.12),
+            defocused_share=_sometimes(rng, 0.5, 0.0, 0.5),
             uneven_background=float(rng.uniform(0.05, 0.4)),
             texture=float(rng.uniform(0.01, 0.12)),
             speck_count=int(rng.poisson(rng.choice([2, 15, 60]))),
             nuclei=float(rng.uniform(0.1, 0.7)),
-            bleed=float(rng.choice([0.0, rng.uniform(0.0, 0.12)])),
+            bleed=_sometimes(rng, 0.5, 0.0, 0.12),
             nuclear_signal=float(rng.uniform(0.0, 0.9)),
-            vessel_distractor=float(rng.choice([0.0, rng.uniform(0.05, 0.25)])),
+            vessel_distractor=_sometimes(rng, 0.5, 0.05, 0.25),
+            shadow=_sometimes(rng, 0.5, 0.1, 0.7),
             vignetting=float(rng.uniform(0.0, 0.35)),
             blur_px=float(rng.uniform(0.5, 1.8)),
             electrons=float(np.exp(rng.uniform(np.log(400), np.log(8000)))),
@@ -156,15 +172,25 @@ class FluorescenceStyle:
         )
 
 
+def _sometimes(rng: np.random.Generator, chance: float, low: float, high: float) -> float:
+    """Return a number between low and high with a chance, else 0."""
+    there, value = rng.random() < chance, float(rng.uniform(low, high))
+    return value if there else 0.0
+
+
 def _varied_vectors(rng: np.random.Generator) -> StainVectors:
-    """Turn the default vectors by a few degrees, as scanners and chromogen batches do."""
+    """Draw vectors about the default, as chromogen batches and scanners vary.
+
+    The ends are what nuclei and brown areas of published H-DAB fields measure: hematoxylin from
+    violet to the clear blue of some scanners, DAB from reddish to yellowish brown.
+    """
     default = StainVectors.default()
-    spread = rng.uniform(0.0, 0.05)
-    hematoxylin, dab = (
-        np.maximum(np.asarray(vector) + rng.normal(0, spread, 3), 0.05)
-        for vector in (default.hematoxylin, default.dab)
-    )
-    return StainVectors.from_pair(
-        (float(hematoxylin[0]), float(hematoxylin[1]), float(hematoxylin[2])),
-        (float(dab[0]), float(dab[1]), float(dab[2])),
-    )
+    blue = np.array(_HEMATOXYLINS[int(rng.integers(len(_HEMATOXYLINS)))])
+    brown = np.array(_DABS[int(rng.integers(len(_DABS)))])
+    spread = rng.uniform(0.0, 0.04)
+    vectors = []
+    for end, middle in ((blue, default.hematoxylin), (brown, default.dab)):
+        mixed = np.asarray(middle) + rng.uniform(0.0, 1.0) * (end - np.asarray(middle))
+        red, green, third = np.maximum(mixed + rng.normal(0, spread, 3), 0.05)
+        vectors.append((float(red), float(green), float(third)))
+    return StainVectors.from_pair(vectors[0], vectors[1])

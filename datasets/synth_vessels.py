@@ -279,7 +279,7 @@ def _unit_noise(rng: np.random.Generator, count: int, scale: float) -> FloatArra
 def _blend(
     rng: np.random.Generator, count: int, first: float, own: float, last: float
 ) -> FloatArray:
-    """Return radii (count,) that pass from the first node's over the segment's own to the last's."""
+    """Return radii (count,) from the first node's over the segment's own to the last's."""
     share = np.linspace(0, 1, count)
     radii = np.interp(
         share, [0, 0.25, 0.75, 1], [0.5 * (first + own), own, own, 0.5 * (own + last)]

@@ -19,8 +19,9 @@ from datasets.manifest import Manifest
 from datasets.rows import Row, file_sha256
 from datasets.splits import Fractions, assign_splits
 from datasets.synth import SyntheticSection, make_section
+from datasets.synth_brightfield import render_brightfield
+from datasets.synth_fluorescence import fluorescence_channels, render_fluorescence
 from datasets.synth_params import SectionParams
-from datasets.synth_render import fluorescence_channels, render_brightfield, render_fluorescence
 from datasets.synth_style import FluorescenceStyle
 from model.targets import VEGF_CELL, VESSEL, parse_markers
 
@@ -190,30 +191,29 @@ def outlines_geojson(section: SyntheticSection) -> dict[str, Any]:
         VESSEL: shapely.get_parts(section.vessel_outline),
         VEGF_CELL: np.array(section.cell_outlines, dtype=object),
     }
-    features = []
-    for target in section.params.targets:
-        name, colour = _CLASS_OF_TARGET[target]
-        for outline in found[target]:
-            if outline.geom_type == "Polygon" and not outline.is_empty:
-                features.append(
-                    {
-                        "type": "Feature",
-                        "geometry": _in_pixels(outline, section.params.mpp_um),
-                        "properties": {
-                            "objectType": "annotation",
-                            "classification": {"name": name, "color": colour},
-                        },
-                    }
-                )
+    features = [
+        _feature(outline, target, section.params.mpp_um)
+        for target in section.params.targets
+        for outline in found[target]
+        if outline.geom_type == "Polygon" and not outline.is_empty
+    ]
     return {"type": "FeatureCollection", "features": features}
 
 
-def _in_pixels(outline: shapely.Geometry, mpp_um: float) -> dict[str, Any]:
+def _feature(outline: shapely.Polygon, target: str, mpp_um: float) -> dict[str, Any]:
+    name, colour = _CLASS_OF_TARGET[target]
     scaled = shapely.affinity.scale(outline, 1 / mpp_um, 1 / mpp_um, origin=(0, 0))
     rings = [scaled.exterior, *scaled.interiors]
     return {
-        "type": "Polygon",
-        "coordinates": [shapely.get_coordinates(ring).round(3).tolist() for ring in rings],
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon",
+            "coordinates": [shapely.get_coordinates(ring).round(3).tolist() for ring in rings],
+        },
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": name, "color": colour},
+        },
     }
 
 
