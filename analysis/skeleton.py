@@ -1,0 +1,183 @@
+"""The skeleton of a vessel mask: thinned, pruned, measured against the local diameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from analysis.graph import Chains, PixelGraph, pixel_graph, trace
+from analysis.thinning import Words, clear, coordinates, pack, thin_words, unpack
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+# What lies further off than this many radii of the widest vessel around, plus a margin for junction
+# clusters, cannot alter the skeleton or its pruning (thinning alone: 2 radii).
+HALO_RADII = 3
+HALO_MARGIN_PX = 16
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A pruned skeleton with its graph, in the coordinates of one window.
+
+    Attributes
+    ----------
+    graph
+        Skeleton pixels and the steps between them.
+    chains
+        Pixels between junctions and ends, in walking order.
+    junction
+        Pixels (N,) with three or more branches.
+    rim
+        Pixels (N,) just inside a part of the mask too wide to have a skeleton: chains are cut here.
+    distance
+        Distance of every pixel to the background (H, W), in pixels.
+    wide
+        Mask (H, W) of the parts too wide, or None.
+    """
+
+    graph: PixelGraph
+    chains: Chains
+    junction: Bools
+    rim: Bools
+    distance: Floats
+    wide: Bools | None
+
+    def at(self, pixel: Ints) -> Floats:
+        """Return the distance to the background at skeleton pixels."""
+        return self.distance[self.graph.y[pixel], self.graph.x[pixel]]
+
+
+def distance_to_background(mask: Bools) -> Floats:
+    """Return the exact Euclidean distance (H, W) of each mask pixel to the background, in px."""
+    if mask.all():
+        return np.full(mask.shape, np.float32(np.hypot(*mask.shape)))
+    distance: Floats = cv2.distanceTransform(
+        mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    return distance
+
+
+def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
+    """Thin, prune and trace the mask in `window` (H, W); outside it is background."""
+    distance = distance_to_background(window)
+    wide, keep = None, None
+    core = distance > max_radius_px
+    if core.any():
+        wide = window & (distance_to_background(~core) <= max_radius_px)
+        keep = pack(core)
+    words = thin_words(pack(window), keep)
+    before = _trace(words, window.shape[1], distance, wide)
+    gone = _spurs(before)
+    if len(gone):
+        clear(words, before.graph.y[gone], before.graph.x[gone])
+        return _trace(thin_words(words, keep), window.shape[1], distance, wide)
+    return before
+
+
+def skeletonise(mask: Bools, max_radius_px: float = np.inf) -> Bools:
+    """Return the pruned Guo–Hall skeleton (H, W) of `mask`, mirrored at the border before thinning.
+
+    Parameters
+    ----------
+    mask
+        Vessel mask (H, W).
+    max_radius_px
+        Parts wider than twice this have no skeleton.
+    """
+    if not mask.any():
+        return np.zeros_like(mask)
+    halo = halo_px(mask, max_radius_px)
+    skeleton = skeleton_of(mirror(mask, halo, halo, halo, halo), max_radius_px)
+    graph = skeleton.graph
+    y, x = graph.y[~skeleton.rim] - halo, graph.x[~skeleton.rim] - halo
+    inside = (y >= 0) & (x >= 0) & (y < mask.shape[0]) & (x < mask.shape[1])
+    result = np.zeros_like(mask)
+    result[y[inside], x[inside]] = True
+    return result
+
+
+def mirror(mask: Bools, top: int, bottom: int, left: int, right: int) -> Bools:
+    """Extend `mask` by its mirror image, the border pixel itself not repeated."""
+    if not (top or bottom or left or right):
+        return np.ascontiguousarray(mask)
+    extended: npt.NDArray[np.uint8] = cv2.copyMakeBorder(
+        np.ascontiguousarray(mask).view(np.uint8), top, bottom, left, right, cv2.BORDER_REFLECT_101
+    )
+    return extended.view(np.bool_)
+
+
+def halo_px(mask: Bools, max_radius_px: float) -> int:
+    """Return the halo that makes the skeleton inside `mask` independent of what lies beyond.
+
+    The widest radius is bounded from above on every fourth pixel of every fourth row: the distance
+    there is at least that on the full grid, and no pixel is further than √8 px from one of them.
+    """
+    sampled = np.ascontiguousarray(mask[::4, ::4])
+    if not sampled.any() and not mask.any():
+        return HALO_MARGIN_PX
+    radius = 4.0 * float(distance_to_background(sampled).max()) + 3.0
+    return full_halo_px(min(radius, max_radius_px + 1.0))
+
+
+def full_halo_px(radius_px: float) -> int:
+    """Return the halo for vessels of at most `radius_px`."""
+    return int(np.ceil(HALO_RADII * radius_px)) + HALO_MARGIN_PX
+
+
+def _trace(words: Words, width: int, distance: Floats, wide: Bools | None) -> Skeleton:
+    y, x = coordinates(words)
+    rim = np.zeros(len(y), np.bool_)
+    if wide is not None:
+        inner = wide[y, x]
+        narrow = np.zeros_like(wide)
+        narrow[y[~inner], x[~inner]] = True
+        near = cv2.dilate(narrow.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+        stays = ~inner | near[y, x]
+        y, x, rim = y[stays], x[stays], inner[stays]
+    graph = pixel_graph(y, x, width)
+    junction = (graph.degree > 2) & ~rim
+    return Skeleton(graph, trace(graph, junction | rim), junction, rim, distance, wide)
+
+
+def chain_length(skeleton: Skeleton) -> Ints:
+    """Return each chain's length (K,) up to the junction pixels it meets, in thousandths of px."""
+    graph, chains = skeleton.graph, skeleton.chains
+    part = np.append(graph.length_by_pixel()[chains.pixel], 0)
+    length: Ints = np.add.reduceat(part, chains.offset[:-1]) if len(chains.ring) else part[:0]
+    return length + end_half_steps(skeleton).sum(axis=1)
+
+
+def end_half_steps(skeleton: Skeleton) -> Ints:
+    """Return the junction's half of the step between each chain end (K, 2) and its junction."""
+    graph, chains = skeleton.graph, skeleton.chains
+    end = end_pixels(chains)
+    met = chains.junction
+    straight = (graph.y[end] == graph.y[met]) | (graph.x[end] == graph.x[met])
+    half: Ints = np.where(straight, 490, 703) * (met >= 0)
+    return half
+
+
+def end_pixels(chains: Chains) -> Ints:
+    """Return the first and last pixel of each chain (K, 2)."""
+    return np.stack([chains.pixel[chains.offset[:-1]], chains.pixel[chains.offset[1:] - 1]], axis=1)
+
+
+def _spurs(skeleton: Skeleton) -> Ints:
+    """Return the pixels of end–branch chains shorter than the diameter where they branch off."""
+    chains = skeleton.chains
+    met = chains.junction
+    one_end = ((met < 0).sum(axis=1) == 1) & ~chains.ring
+    diameter = 2.0 * skeleton.at(met.max(axis=1)) if len(met) else np.empty(0)
+    spur = one_end & (chain_length(skeleton) < 1000.0 * diameter)
+    return chains.pixel[np.repeat(spur, chains.size)]
+
+
+def as_mask(words: Words, width: int) -> Bools:
+    """Return packed `words` as a mask."""
+    return unpack(words, width)

@@ -1,0 +1,251 @@
+"""What one block adds to the vessel measurements; tallies merge in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.counting import GraphCounts, settle
+from analysis.errors import SettingsError
+from analysis.parts import GraphParts, Place, cut
+from analysis.profiles import ProfileParts, block_profiles, join_profiles
+from analysis.skeleton import Skeleton, full_halo_px, halo_px, mirror, skeleton_of
+from analysis.widths import free_pixels, normals, widths
+from imaging.tiles import Tile
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+WIDTH_BIN_PX = 0.05
+
+
+@dataclass(frozen=True)
+class VesselSettings:
+    """Every parameter that a vessel measurement depends on.
+
+    Attributes
+    ----------
+    mpp_um
+        Side of a pixel.
+    min_profile_area_um2
+        Smaller profiles are not counted.
+    gap_um
+        Fragments closer than this are one profile.
+    max_vessel_radius_um
+        Parts of the mask wider than twice this have area but no length.
+    """
+
+    mpp_um: float
+    min_profile_area_um2: float = 20.0
+    gap_um: float = 2.0
+    max_vessel_radius_um: float = 50.0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("mpp_um", 0.0),
+            ("min_profile_area_um2", None),
+            ("gap_um", None),
+            ("max_vessel_radius_um", 0.0),
+        ):
+            value = getattr(self, name)
+            good = np.isfinite(value) and (value >= 0 if least is None else value > least)
+            if not good:
+                raise SettingsError(
+                    f"{name} is {value}: give a {'positive' if least == 0.0 else 'non-negative'} "
+                    "number",
+                    name,
+                )
+
+    @property
+    def max_radius_px(self) -> float:
+        """Return the largest vessel radius in pixels."""
+        return self.max_vessel_radius_um / self.mpp_um
+
+    @property
+    def reach_px(self) -> float:
+        """Return the centre distance below which two pixels belong to one profile.
+
+        Empty space of n pixels between them is n·mpp wide, their centres n + 1 pixels apart.
+        """
+        return self.gap_um / self.mpp_um + 1.0
+
+    @property
+    def min_profile_px(self) -> float:
+        """Return the smallest counted profile in pixels."""
+        return self.min_profile_area_um2 / self.mpp_um**2
+
+    @property
+    def halo_px(self) -> int:
+        """Return the widest halo that a block may need."""
+        return full_halo_px(self.max_radius_px + 1.0)
+
+
+@dataclass(frozen=True)
+class VesselTally:
+    """Sums over the blocks measured so far, by region (R,), and what crosses their borders.
+
+    Attributes
+    ----------
+    region_px, vessel_px, wide_px
+        Pixels of each region, of vessel in it, and of vessel too wide to have a skeleton.
+    length
+        Skeleton length in thousandths of a pixel.
+    width_weight, width_moment
+        Length over which widths were taken, and its product with the width in thousandths.
+    width_histogram
+        That length by width (R, B), bins of `WIDTH_BIN_PX`.
+    profiles
+        Objects that lie within one block.
+    counts
+        Junctions and segments that one block settled.
+    profile_parts, graph_parts
+        What lies across block borders.
+    """
+
+    region_px: Ints
+    vessel_px: Ints
+    wide_px: Ints
+    length: Ints
+    width_weight: Ints
+    width_moment: Ints
+    width_histogram: Ints
+    profiles: Ints
+    counts: GraphCounts
+    profile_parts: ProfileParts
+    graph_parts: GraphParts
+
+    @staticmethod
+    def merge(tallies: Sequence[VesselTally]) -> VesselTally:
+        """Add tallies of disjoint blocks, in any order and grouping."""
+        sums = {
+            field.name: sum(
+                (getattr(t, field.name) for t in tallies[1:]), getattr(tallies[0], field.name)
+            )
+            for field in fields(VesselTally)
+            if not field.name.endswith("_parts")
+        }
+        return VesselTally(
+            **sums,
+            profile_parts=ProfileParts.concatenate([t.profile_parts for t in tallies]),
+            graph_parts=GraphParts.concatenate([t.graph_parts for t in tallies]),
+        )
+
+    def join(self, settings: VesselSettings, width: int) -> tuple[Ints, GraphCounts]:
+        """Return profiles and graph counts by region with everything joined across borders."""
+        profiles = self.profiles + join_profiles(
+            self.profile_parts, settings.reach_px, settings.min_profile_px
+        )
+        settled, _ = settle(self.graph_parts, width, complete=True)
+        return profiles, self.counts + settled
+
+
+def tally_block(
+    mask: Bools, regions: Bools | None, tile: Tile, shape: tuple[int, int], settings: VesselSettings
+) -> VesselTally:
+    """Measure one block.
+
+    Parameters
+    ----------
+    mask
+        Vessel mask of the tile's outer window (h, w), whose halo is at least `settings.halo_px`
+        or reaches the image's border.
+    regions
+        Regions (R, core height, core width), which may overlap; None for one that is the image.
+    tile, shape
+        The block, and (height, width) of the image.
+    settings
+        What to count and from what size on.
+    """
+    core, height, width = tile.core, shape[0], shape[1]
+    inside = np.ascontiguousarray(mask[tile.core_in_outer])
+    region_px, vessel_px = _areas(inside, regions)
+    profiles, profile_parts = block_profiles(
+        inside, regions, (core.y, core.x), shape, settings.reach_px, settings.min_profile_px
+    )
+    window, place = _window(mask, tile, shape, settings)
+    skeleton = skeleton_of(window, settings.max_radius_px)
+    parts = cut(skeleton, place, regions)
+    counts, parts = settle(parts, width, complete=False)
+    wide = np.zeros_like(vessel_px)
+    if skeleton.wide is not None:
+        rows, columns = (
+            slice(core.y - place.y, core.bottom - place.y),
+            slice(core.x - place.x, core.right - place.x),
+        )
+        wide = _areas(skeleton.wide[rows, columns], regions)[1]
+    length, weight, moment, histogram = _lengths(skeleton, window, place, regions, settings)
+    return VesselTally(
+        region_px, vessel_px, wide, length, weight, moment, histogram, profiles, counts,
+        profile_parts, parts,
+    )  # fmt: skip
+
+
+def _areas(mask: Bools, regions: Bools | None) -> tuple[Ints, Ints]:
+    """Return the pixels of each region, and those of `mask` in it."""
+    if regions is None:
+        return np.array([mask.size]), np.array([np.count_nonzero(mask)])
+    return (
+        np.array([np.count_nonzero(region) for region in regions]),
+        np.array([np.count_nonzero(region & mask) for region in regions]),
+    )
+
+
+def _window(
+    mask: Bools, tile: Tile, shape: tuple[int, int], settings: VesselSettings
+) -> tuple[Bools, Place]:
+    """Return the core with the halo that its vessels need, mirrored beyond the image."""
+    core, outer = tile.core, tile.outer
+    halo = halo_px(mask, settings.max_radius_px)
+    top, left = core.y - halo, core.x - halo
+    bottom, right = core.bottom + halo, core.right + halo
+    rows = slice(max(top, 0) - outer.y, min(bottom, shape[0]) - outer.y)
+    columns = slice(max(left, 0) - outer.x, min(right, shape[1]) - outer.x)
+    window = mirror(
+        mask[rows, columns],
+        max(-top, 0), max(bottom - shape[0], 0), max(-left, 0), max(right - shape[1], 0),
+    )  # fmt: skip
+    return window, Place(top, left, core.y, core.bottom, core.x, core.right, shape[0], shape[1])
+
+
+def _lengths(
+    skeleton: Skeleton, window: Bools, place: Place, regions: Bools | None, settings: VesselSettings
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return length, and weight, moment and histogram of the widths, by region."""
+    graph = skeleton.graph
+    y, x = graph.y + place.y, graph.x + place.x
+    part = graph.length_by_pixel()
+    owned = place.in_core(y, x) & ~skeleton.rim
+    pixel = np.flatnonzero(owned)
+    length = _by_region(regions, y[pixel] - place.top, x[pixel] - place.left, part[pixel])
+    ny, nx = normals(skeleton)
+    taken = np.flatnonzero(free_pixels(skeleton) & owned[skeleton.chains.pixel])
+    pixel = skeleton.chains.pixel[taken]
+    width = widths(window, graph.y[pixel], graph.x[pixel], ny[taken], nx[taken], skeleton.at(pixel))
+    rows, columns, weight = y[pixel] - place.top, x[pixel] - place.left, part[pixel]
+    moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)
+    bins = int(np.ceil(4.0 * settings.max_radius_px / WIDTH_BIN_PX)) + 1
+    at = np.minimum((width / WIDTH_BIN_PX).astype(np.int64), bins - 1)
+    histogram = []
+    for member in _members(regions, rows, columns):
+        histogram.append(np.bincount(at[member], weight[member], minlength=bins).astype(np.int64))
+    return (
+        length,
+        _by_region(regions, rows, columns, weight),
+        _by_region(regions, rows, columns, moment),
+        np.stack(histogram),
+    )
+
+
+def _members(regions: Bools | None, y: Ints, x: Ints) -> list[Bools]:
+    """Say for each region which of the core's pixels (y, x) it holds."""
+    if regions is None:
+        return [np.ones(len(y), np.bool_)]
+    return [region[y, x] for region in regions]
+
+
+def _by_region(regions: Bools | None, y: Ints, x: Ints, value: Ints) -> Ints:
+    """Sum `value` over the core's pixels (y, x) by region."""
+    return np.array([value[member].sum(dtype=np.int64) for member in _members(regions, y, x)])
