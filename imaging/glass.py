@@ -20,6 +20,8 @@ MIN_GLASS_MM2 = 0.05
 _CLEAR_RADIUS_UM = 40.0
 _FLAT_WINDOW_PX = 7
 _SMOOTH_SIGMA_PX = 2.0
+# Across this belt beside unscanned fill, windows see both it and glass.
+_SEAM_PX = 9
 # Local deviation of noise alone, over a window of 49 pixels, stays under 1.4 times its SD.
 _FLAT_SD = 2.0
 # The tissue's edge is a step: just outside, the median exceeds the glass by this many tolerances.
@@ -92,10 +94,10 @@ def find_glass(
     if shape[0] * shape[1] < min_px:
         return none, none
     view = _View([np.ascontiguousarray(plane, dtype=np.float32) for plane in planes])
-    fill = view.fill()
+    fill = view.fill(rule)
     if not _large_border_areas(fill, min_px).any():
         return _proven(view, none, ~none, rule, mpp_um, min_px), none
-    scanned = cv2.erode((~fill).astype(np.uint8), _disc(3)).astype(bool)
+    scanned = cv2.erode((~fill).astype(np.uint8), _disc(_SEAM_PX)).astype(bool)
     glass = none
     if int(scanned.sum()) >= min_px:
         glass = _proven(view, fill, scanned, rule, mpp_um, min_px)
@@ -117,13 +119,16 @@ class _View:
         # The lowest pixels in all planes together, each plane on the scale of its own range.
         self.rank = np.sum([_unit_range(plane) for plane in self.smooth], axis=0)
 
-    def fill(self) -> NDArray[np.bool_]:
+    def fill(self, rule: GlassRule) -> NDArray[np.bool_]:
         """Return where all planes are constant at 0, pure white or black."""
-        constant = [
-            (np.abs(plane) < 1e-6) & (sd < 1e-6)
-            for plane, sd in zip(self.planes, self.sd, strict=True)
-        ]
-        return np.asarray(np.all(constant, axis=0))
+        constant, faint = [], []
+        for plane, sd in zip(self.planes, self.sd, strict=True):
+            constant.append((np.abs(plane) < 1e-6) & (sd < 1e-6))
+            faint.append(np.abs(plane) <= rule.quietest_sd)
+        sure = np.all(constant, axis=0)
+        # Lossy compression leaks into the fill along its seams.
+        near = cv2.dilate(sure.astype(np.uint8), _disc(3 * _SEAM_PX)) > 0
+        return np.asarray(sure | (near & np.all(faint, axis=0)))
 
 
 def _proven(
@@ -135,7 +140,10 @@ def _proven(
     min_px: int,
 ) -> NDArray[np.bool_]:
     """Return the glass at the lowest level of what was scanned, if its edge is a step."""
-    seed = scanned & (view.rank <= np.partition(view.rank[scanned], min_px - 1)[min_px - 1])
+    calm = scanned & np.all([sd <= rule.loudest_sd for sd in view.sd], axis=0)
+    if int(calm.sum()) < min_px:
+        return np.zeros_like(fill)
+    seed = calm & (view.rank <= np.partition(view.rank[calm], min_px - 1)[min_px - 1])
     quiet = np.ones(fill.shape, dtype=bool)
     steps = []
     for plane, smooth, deviation in zip(view.planes, view.smooth, view.sd, strict=True):
@@ -145,13 +153,13 @@ def _proven(
         reach = max(rule.tolerance, rule.tolerance_sd * noise)
         flat_sd = min(max(_FLAT_SD * noise, rule.quietest_sd), rule.loudest_sd)
         quiet &= (smooth <= base + reach) & (deviation <= flat_sd)
-        steps.append((smooth, base + _EDGE_STEP * reach))
-    if fill.any():
-        # The seam between fill and glass is neither; it is bridged.
-        joined = cv2.morphologyEx((quiet | fill).astype(np.uint8), cv2.MORPH_CLOSE, _disc(6))
-        quiet = (joined > 0) & (quiet | fill | ~scanned)
+        steps.append((smooth, base + reach, base + _EDGE_STEP * reach))
+    level = np.all([smooth <= limit for smooth, limit, _ in steps], axis=0)
+    quiet |= fill | (~scanned & level)
     glass = _large_border_areas(_roomy(quiet, mpp_um), min_px)
-    if glass.all() or any(_edge_median(smooth, glass, mpp_um) >= need for smooth, need in steps):
+    # The windows that judge flatness stop short of the tissue by their own width.
+    glass = _grown(glass, level)
+    if glass.all() or any(_edge_median(smooth, glass, mpp_um) >= need for smooth, _, need in steps):
         return glass
     return np.zeros_like(fill)
 
@@ -195,6 +203,12 @@ def _roomy(quiet: NDArray[np.bool_], mpp_um: float) -> NDArray[np.bool_]:
     beyond = cv2.distanceTransform(1 - core, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     covered = (beyond <= radius_px * 1.5) & (padded > 0)
     return np.asarray(covered[pad:-pad, pad:-pad])
+
+
+def _grown(glass: NDArray[np.bool_], level: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return glass grown by the reach of the flatness window, where the level is that of glass."""
+    near = cv2.dilate(glass.astype(np.uint8), _disc(_FLAT_WINDOW_PX // 2 + 2 * _SMOOTH_SIGMA_PX))
+    return np.asarray(glass | ((near > 0) & level))
 
 
 def _large_border_areas(mask: NDArray[np.bool_], min_px: int) -> NDArray[np.bool_]:
