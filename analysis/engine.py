@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -97,8 +98,10 @@ class MeasureJob:
         return dict(self.outputs)
 
 
-def measure_file(job: MeasureJob, progress: Progress | None = None) -> Record:
-    """Open, measure and export one file.
+def measure_file(
+    job: MeasureJob, progress: Progress | None = None, executor: Executor | None = None
+) -> Record:
+    """Open, measure and export one file; vessel blocks are measured in `executor` if given.
 
     Without `progress`, as in a worker process, ``progress.json`` in the job's folder tells how
     far it is: ``{"stage", "done", "total"}``, replaced at most four times a second.
@@ -119,6 +122,7 @@ def measure_file(job: MeasureJob, progress: Progress | None = None) -> Record:
             job.settings,
             workdir=job.workdir,
             progress=report,
+            executor=executor,
             analysis_id=job.analysis_id,
             open_s=time.perf_counter() - start,
             name=job.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import openpyxl
 from openpyxl.styles import Font
 
-from analysis.record import Record, Region, flatten, to_dict, to_json
+from analysis.record import Record, flatten, to_dict, to_json
 from analysis.units import unit_of
 
 COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason")
@@ -61,21 +61,23 @@ def rows(record: Record) -> Iterator[Row]:
                 unit=unit_of(path),
                 ci95_low=interval.get("ci95_low"),
                 ci95_high=interval.get("ci95_high"),
-                reason="" if value is not None else reason_of(region, path),
+                reason="" if value is not None else reason_of(region.reasons, path),
             )
         for path in ("vessels", "cells", "association"):
             if getattr(region, path) is None and path not in seen:
-                yield Row(region.name, path, None, "", None, None, reason_of(region, path))
+                yield Row(region.name, path, None, "", None, None, reason_of(region.reasons, path))
 
 
-def reason_of(region: Region, path: str) -> str:
-    """Return why a value is null: its own reason, or that of the part it belongs to."""
+def reason_of(reasons: Mapping[str, str], path: str) -> str:
+    """Return why the value at `path` is null: its own reason, or that of the part it is in."""
+    return reasons.get(reason_path(reasons, path), "")
+
+
+def reason_path(reasons: Mapping[str, str], path: str) -> str:
+    """Return the path whose reason holds for `path`: itself or the part it is in; else empty."""
     parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        reason = region.reasons.get(".".join(parts[:length]))
-        if reason:
-            return reason
-    return ""
+    wholes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((whole for whole in wholes if whole in reasons), "")
 
 
 def harmless(text: str) -> str:
@@ -112,7 +114,7 @@ def write_xlsx(record: Record, path: Path) -> None:
         book.create_sheet(),
         "settings",
         ("setting", "value"),
-        _leaves("", to_dict(record)["settings"]),
+        leaves("", to_dict(record)["settings"]),
     )
     stream = io.BytesIO()
     book.save(stream)
@@ -145,17 +147,17 @@ def _summary(record: Record) -> Iterator[tuple[str, Any]]:
         yield part, tree[part]
     for part in ("software", "image", "model"):
         if tree[part] is not None:
-            yield from _leaves(part, tree[part])
-    yield from _leaves("timings_s", tree["timings_s"])
+            yield from leaves(part, tree[part])
+    yield from leaves("timings_s", tree["timings_s"])
     for warning in record.warnings:
         yield "warning", harmless(warning)
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield (dotted path, cell) for every leaf; lists are written in one cell."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _leaves(f"{path}.{key}" if path else key, inner)
+            yield from leaves(f"{path}.{key}" if path else key, inner)
     elif isinstance(value, list):
         yield path, harmless(", ".join(map(str, value)))
     else:

@@ -22,7 +22,7 @@ def draw_text(
     colour: Colour,
     casing: Colour | None = None,
 ) -> None:
-    """Draw one line of text, its top left corner at `at` (x, y), within a casing if one is given."""
+    """Draw one line of text with its top left corner at `at` (x, y), cased where asked."""
     stroke = 0 if casing is None else max(2, size_px // 9)
     if casing is not None:
         _run(draw, at, text, size_px, casing, stroke)
@@ -48,8 +48,9 @@ def _run(
         draw.text((x, y), piece, font=font, fill=colour, stroke_width=stroke, stroke_fill=colour)
         if tail:
             left, top, _, bottom = font.getbbox(piece)
-            stem = max(1.0, size_px / 11)
-            box = (x + left - stroke, y + top, x + left + stem + stroke, y + bottom * 1.22 + stroke)
+            stem = max(1, round(size_px / 14))
+            near = round(x + left)
+            box = (near - stroke, y + top, near + stem - 1 + stroke, y + bottom * 1.2 + stroke)
             draw.rectangle(box, fill=colour)
         x += font.getlength(piece)
 

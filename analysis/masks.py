@@ -34,6 +34,11 @@ class MaskLike(Protocol):
 class TissueLike(Protocol):
     """The part of `imaging.tissue.Tissue` that measuring needs."""
 
+    @property
+    def fraction(self) -> float:
+        """Return the share of the frame that is tissue."""
+        ...
+
     def read(self, x: int, y: int, width: int, height: int, mpp_um: float) -> npt.NDArray[np.bool_]:
         """Return the window's tissue at `mpp_um`."""
         ...

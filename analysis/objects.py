@@ -15,8 +15,10 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from analysis.cells import cells_of_block
+from analysis.masks import MaskLike
 from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
+from analysis.profiles import Runs, components, connect, find_runs
 from analysis.raster import ImageFrame
 from imaging.open import SectionImage
 from imaging.tiles import Window, grid
@@ -32,6 +34,7 @@ COLOUR_OF_CLASS: dict[str, tuple[int, int, int]] = {
     TISSUE_CLASS: (0, 158, 115),
 }
 _BLOCK_PX = 1024
+_STRIP_PX = 512
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,36 @@ def _tissue(result: SectionResult) -> Iterator[SectionObject]:
 def _profiles(result: SectionResult) -> Iterator[SectionObject]:
     mask = result.vessel_mask
     assert mask is not None
-    gap_px = result.settings.gap_um / result.mpp_um
-    for group in joined(outlines(mask_edges(mask)), gap_px):
+    reach_px = result.settings.gap_um / result.mpp_um
+    for group in profiles(outlines(mask_edges(mask)), mask, reach_px):
         area_um2 = sum(outline.area_px for outline in group) * result.mpp_um**2
         if area_um2 >= result.settings.min_profile_area_um2:
             yield _object(VESSEL_CLASS, group, result, {})
+
+
+def profiles(found: list[Outline], mask: MaskLike, reach_px: float) -> list[list[Outline]]:
+    """Group the outlines of `mask` (H, W) to profiles: fragments closer than `reach_px` are one."""
+    if not found:
+        return []
+    runs = _runs(mask)
+    _, profile = components(len(runs.row), *connect(runs, reach_px))
+    rows, columns = np.array([outline.pixel for outline in found]).T
+    stride = mask.shape[1] + 1
+    run = np.searchsorted(runs.row * stride + runs.start, rows * stride + columns, "right") - 1
+    members: dict[int, list[Outline]] = {}
+    for number, outline in zip(profile[run].tolist(), found, strict=True):
+        members.setdefault(number, []).append(outline)
+    return list(members.values())
+
+
+def _runs(mask: MaskLike) -> Runs:
+    """Return the runs of a whole mask (H, W), read strip by strip."""
+    height, width = mask.shape
+    strips = []
+    for top in range(0, height, _STRIP_PX):
+        runs = find_runs(mask[top : min(top + _STRIP_PX, height), 0:width])
+        strips.append((runs.row + top, runs.start, runs.stop))
+    return Runs(*(np.concatenate(parts) for parts in zip(*strips, strict=True)))
 
 
 def _object(
@@ -139,30 +167,6 @@ def _object(
         "Counted": float(clear),
     }
     return SectionObject(name, geometry, measurements | more)
-
-
-def joined(found: list[Outline], gap_px: float) -> list[list[Outline]]:
-    """Group outlines whose pixels lie at most `gap_px` apart, centre to centre less one pixel."""
-    if not found:
-        return []
-    shapes = np.array([outline.geometry for outline in found], dtype=object)
-    tree = shapely.STRtree(shapes)
-    one, other = tree.query(shapes, predicate="dwithin", distance=gap_px)
-    group = list(range(len(found)))
-
-    def root(number: int) -> int:
-        while group[number] != number:
-            group[number] = group[group[number]]
-            number = group[number]
-        return number
-
-    for a, b in zip(one.tolist(), other.tolist(), strict=True):
-        first, second = sorted((root(a), root(b)))
-        group[second] = first
-    members: dict[int, list[Outline]] = {}
-    for number, outline in enumerate(found):
-        members.setdefault(root(number), []).append(outline)
-    return list(members.values())
 
 
 def _cells(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:

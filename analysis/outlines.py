@@ -28,6 +28,8 @@ Ring = npt.NDArray[np.int64]
 _BLOCK_PX = 2048
 # Headings in the order of right turns, y pointing down: right, down, left, up.
 _STEP = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+# The pixel on the right-hand side of an edge, from where the edge starts.
+_PIXEL = ((0, 0), (-1, 0), (-1, -1), (0, -1))
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,13 @@ class Edges:
 
 @dataclass
 class Outline:
-    """One object: polygons of pixels joined by edges, each a shell with its holes."""
+    """One object: polygons of pixels joined by edges, each a shell with its holes.
+
+    `pixel` is the (row, column) of one of its pixels.
+    """
 
     label: int
+    pixel: tuple[int, int]
     polygons: list[Polygon] = field(default_factory=list)
 
     @property
@@ -270,6 +276,8 @@ def _objects(
     found: dict[int, Outline] = {}
     for shell in np.flatnonzero(areas > 0).tolist():
         ring, edge = rings[shell]
-        outline = found.setdefault(int(group[shell]), Outline(int(edges.label[edge])))
+        dx, dy = _PIXEL[edges.heading[edge]]
+        pixel = int(edges.y[edge]) + dy, int(edges.x[edge]) + dx
+        outline = found.setdefault(int(group[shell]), Outline(int(edges.label[edge]), pixel))
         outline.polygons.append(Polygon(ring, holes.get(shell, [])))
     return [found[key] for key in sorted(found)]

@@ -105,7 +105,7 @@ def _glow(pixels: npt.NDArray[np.generic], scalings: dict[str, MarkerScaling]) -
         )
         colour = _MARKER_COLOUR[marker] if len(scalings) > 1 else (255, 255, 255)
         light += np.clip(grey, 0.0, 1.0)[..., None] * np.asarray(colour, np.float32)
-    return np.rint(np.clip(light, 0.0, 255.0)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(light, 0.0, 255.0)), np.uint8)
 
 
 def _enlarged(picture: Picture) -> Picture:
@@ -122,10 +122,12 @@ def _enlarged(picture: Picture) -> Picture:
 def draw_outlines(picture: Picture, objects: list[SectionObject], factor: float) -> None:
     """Draw the outline of every object; `factor` turns pixels of the grid into the picture's."""
     rings = {name: _rings(objects, name, factor) for name in COLOUR_OF_CLASS}
-    order = (TISSUE_CLASS, VESSEL_CLASS, CELL_CLASS)
-    for name in order:
-        _polylines(picture, rings[name], _CASING, 3)
-        _polylines(picture, rings[name], COLOUR_OF_CLASS[name], 1 if name != TISSUE_CLASS else 2)
+    # On a section shrunk below half the grid a casing would cover the vessels themselves.
+    fine = factor < 0.5
+    for name in (TISSUE_CLASS, VESSEL_CLASS, CELL_CLASS):
+        if not fine:
+            _polylines(picture, rings[name], _CASING, 4)
+        _polylines(picture, rings[name], COLOUR_OF_CLASS[name], 1 if fine else 2)
 
 
 def _rings(objects: list[SectionObject], name: str, factor: float) -> list[npt.NDArray[np.int32]]:

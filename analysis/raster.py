@@ -103,7 +103,7 @@ def nearest(length: int, scale: float, grid_length: int) -> npt.NDArray[np.int64
     `scale` is how many of the image's pixels one pixel of the grid spans.
     """
     places = np.floor((np.arange(length) + 0.5) / scale).astype(np.int64)
-    return np.minimum(places, grid_length - 1)
+    return np.asarray(np.minimum(places, grid_length - 1), np.int64)
 
 
 def write_grey_png(

@@ -1,0 +1,276 @@
+"""Many images with the same settings: in one process or several, and again where it stopped.
+
+Each finished image is written at once to a journal beside the JSON file, so that a run that was
+cut off goes on with ``--resume``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.assembly import file_sha256
+from analysis.engine import MeasureJob, Output, measure_file
+from analysis.errors import AnalysisError
+from analysis.exports import write_whole
+from analysis.pipeline import Progress
+from analysis.record import to_dict
+from model.bundle import load_bundle
+
+SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
+    "csv": ".csv",
+    "xlsx": ".xlsx",
+    "mask": ".png",
+    "objects": ".geojson",
+    "overlay": ".png",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: its record, or the reason that there is none.
+
+    `field` names the input at fault; it is empty where the fault is no wrong input.
+    """
+
+    source: Path
+    record: Mapping[str, Any] | None = None
+    error: str = ""
+    field: str = ""
+    resumed: bool = False
+
+
+def plan(
+    images: Sequence[Path], template: MeasureJob, outputs: Mapping[Output, Path]
+) -> list[MeasureJob]:
+    """Return one job for each image.
+
+    One image: each output is a file. Several: each output but JSON is a folder, and takes files
+    named after the images.
+
+    Raises
+    ------
+    AnalysisError
+        If an output cannot be such a file or folder, or two images would write the same one.
+    """
+    files: dict[Output, Path] = {k: path for k, path in outputs.items() if k != "json"}
+    if len(images) == 1:
+        for kind, path in files.items():
+            if path.is_dir():
+                raise AnalysisError(f"--{kind} {path} is a folder; give a file name", kind)
+        return [dataclasses.replace(template, source=images[0], outputs=files)]
+    for kind, path in files.items():
+        if path.exists() and not path.is_dir():
+            raise AnalysisError(
+                f"--{kind} {path} is a file, and several images need a folder", kind
+            )
+    names = output_names(images)
+    return [
+        dataclasses.replace(
+            template,
+            source=image,
+            outputs={kind: path / (name + SUFFIX_OF_OUTPUT[kind]) for kind, path in files.items()},
+        )
+        for image, name in zip(images, names, strict=True)
+    ]
+
+
+def output_names(images: Sequence[Path]) -> list[str]:
+    """Return the name of each image's outputs: its stem, or its whole name where stems repeat."""
+    stems = Counter(image.stem for image in images)
+    names = [image.stem if stems[image.stem] == 1 else image.name for image in images]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise AnalysisError(
+            f"several images are named {twice[0]}, so their outputs would overwrite each other; "
+            "measure them in separate runs",
+            "image",
+        )
+    return names
+
+
+def run(
+    jobs: Sequence[MeasureJob],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    finished: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Measure every job; one that fails is listed and the rest go on.
+
+    Parameters
+    ----------
+    jobs
+        What to measure; a job's `workdir` is a folder in which it gets a temporary one.
+    workers
+        Processes. With one, or for a single image, this process measures and `progress` is called;
+        a single image has its vessel blocks spread over the others.
+    finished
+        Called with each outcome as soon as it is known.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `jobs`.
+    """
+    outcomes: dict[int, Outcome] = {}
+    results: Iterator[tuple[int, Outcome]]
+    if workers <= 1:
+        results = ((i, _attempt(job, progress)) for i, job in enumerate(jobs))
+    elif len(jobs) == 1:
+        with _pool(workers) as pool:
+            results = iter([(0, _attempt(jobs[0], progress, pool))])
+    else:
+        results = _in_processes(jobs, min(workers, len(jobs)))
+    for number, outcome in results:
+        outcomes[number] = outcome
+        if finished is not None:
+            finished(outcome)
+    return [outcomes[number] for number in range(len(jobs))]
+
+
+def _in_processes(jobs: Sequence[MeasureJob], workers: int) -> Iterator[tuple[int, Outcome]]:
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with _pool(workers) as pool:
+        futures: dict[Future[Outcome], int] = {
+            pool.submit(_attempt, dataclasses.replace(job, threads=threads)): number
+            for number, job in enumerate(jobs)
+        }
+        for future in as_completed(futures):
+            number = futures[future]
+            try:
+                yield number, future.result()
+            except Exception as error:  # noqa: BLE001 - the outermost loop: a worker died
+                message = f"its worker process died ({error}); measure it with --workers 1"
+                yield number, Outcome(jobs[number].source, error=message)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # ONNX Runtime's threads do not survive a fork.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _attempt(
+    job: MeasureJob, progress: Progress | None = None, executor: Executor | None = None
+) -> Outcome:
+    """Measure one job in a temporary folder of its own."""
+    try:
+        job.workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="angiometry-", dir=job.workdir) as folder:
+            placed = dataclasses.replace(job, workdir=Path(folder))
+            record = measure_file(placed, progress, executor)
+        return Outcome(job.source, record=to_dict(record))
+    except ValueError as error:
+        return Outcome(job.source, error=str(error), field=getattr(error, "field", ""))
+    except Exception as error:  # noqa: BLE001 - the outermost loop: the rest go on
+        return Outcome(job.source, error=f"{type(error).__name__}: {error}")
+
+
+class Ledger:
+    """The JSON output of a run, and what an earlier run had already put there.
+
+    While a run goes on, each record is a line of the journal ``<name>.journal``; at its end the
+    file is written whole and the journal removed.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.path = path
+        self.journal = path.with_name(path.name + ".journal")
+        self._earlier = list(self._read()) if resume else []
+        if not resume:
+            self.journal.unlink(missing_ok=True)
+
+    def earlier(self, job: MeasureJob) -> Outcome | None:
+        """Return the outcome of an earlier run that measured the same thing, if there is one.
+
+        The same image by name and content, the same choices, the same bundle, and every output
+        still there.
+        """
+        if not all(path.exists() for path in job.output_paths().values()):
+            return None
+        candidates = [r for r in self._earlier if _get(r, "image", "name") == job.source.name]
+        if not candidates or not job.source.is_file():
+            return None
+        content, bundle = file_sha256(job.source), load_bundle(job.bundle)
+        choices = job.settings.resolved(bundle.metadata.thresholds).as_record()
+        for record in candidates:
+            settings = record.get("settings", {})
+            same = (
+                _get(record, "image", "sha256") == content
+                and _get(record, "model", "sha256") == bundle.sha256
+                and {name: settings.get(name) for name in choices} == choices
+                and _get(record, "image", "section_thickness_um")
+                == job.settings.section_thickness_um
+                and _same_reading(settings, job)
+            )
+            if same:
+                return Outcome(job.source, record=record, resumed=True)
+        return None
+
+    def add(self, outcome: Outcome) -> None:
+        """Note a finished image, so that it survives this process."""
+        if outcome.record is None:
+            return
+        self.journal.parent.mkdir(parents=True, exist_ok=True)
+        with self.journal.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(outcome.record, ensure_ascii=False) + "\n")
+
+    def close(self, outcomes: Sequence[Outcome], *, single: bool) -> None:
+        """Write the JSON file: an object for a single image, else an array."""
+        content = json_text(outcomes, single=single)
+        if content is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, content.encode())
+        self.journal.unlink(missing_ok=True)
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        if self.path.is_file():
+            try:
+                tree = json.loads(self.path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise AnalysisError(
+                    f"{self.path} is no JSON, so nothing can be resumed from it; remove it", "json"
+                ) from error
+            yield from (r for r in (tree if isinstance(tree, list) else [tree]) if _is_record(r))
+        if self.journal.is_file():
+            for line in self.journal.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue  # the line that was being written when the run was cut off
+                if _is_record(record):
+                    yield record
+
+
+def json_text(outcomes: Sequence[Outcome], *, single: bool) -> str | None:
+    """Return the records as JSON text; None where a single image has none."""
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    if single and not records:
+        return None
+    tree = records[0] if single else records
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _is_record(tree: object) -> bool:
+    return isinstance(tree, dict) and isinstance(tree.get("image"), dict)
+
+
+def _same_reading(settings: Mapping[str, Any], job: MeasureJob) -> bool:
+    """Tell whether pixel size, modality and channels were read as the job asks."""
+    modality = job.modality in ("auto", settings.get("modality"))
+    channels = job.channels is None or dict(job.channels) == settings.get("channels")
+    return modality and channels and settings.get("mpp_um") == job.mpp_um
+
+
+def _get(record: Mapping[str, Any], part: str, name: str) -> Any:
+    inner = record.get(part)
+    return inner.get(name) if isinstance(inner, Mapping) else None

@@ -1,0 +1,234 @@
+"""What the command line's measuring verbs do, apart from parsing their flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.batch import Ledger, Outcome, json_text, plan, run
+from analysis.engine import MeasureJob, Output
+from analysis.errors import NotYetError, SettingsError
+from analysis.exports import leaves, reason_path, write_json
+from analysis.morphometry import measure_mask
+from analysis.pipeline import Progress
+from analysis.record import to_dict, to_json
+from analysis.settings import EarlierSettings, MeasureSettings, load_settings
+from analysis.units import DIMENSIONLESS, unit_of
+from imaging.open import parse_channels
+from model.bundle import find_bundle, load_bundle
+from model.targets import parse_markers
+
+STDOUT = Path("-")
+NOT_YET = "{} is not yet honoured by this version; leave it out"
+_DEFAULT_MARKER = "CD31"
+
+
+@dataclass(frozen=True)
+class MeasureRequest:
+    """The flags of ``angiometry measure``; None is a flag that was not given."""
+
+    images: Sequence[Path]
+    marker: str | None = None
+    mpp_um: float | None = None
+    modality: str | None = None
+    channels: str | None = None
+    section_thickness_um: float | None = None
+    regions: Path | None = None
+    tissue: str | None = None
+    model: str | None = None
+    thresholds: Mapping[str, float | None] = field(default_factory=dict)
+    tta: bool | None = None
+    workers: int = 1
+    outputs: Mapping[Output, Path] = field(default_factory=dict)
+    resume: bool = False
+    settings: Path | None = None
+
+
+def outputs(**paths: Path | None) -> dict[Output, Path]:
+    """Return the outputs that were asked for."""
+    return {cast(Output, kind): path for kind, path in paths.items() if path is not None}
+
+
+def measure(request: MeasureRequest, progress: Progress, console: Console) -> int:
+    """Measure the images of `request` and return the exit code.
+
+    0: all measured; 1: some of several images failed. What is wrong with the request, or with the
+    only image, is raised.
+
+    `console` writes to standard error; results go to files or to standard output.
+    """
+    if request.regions is not None:
+        raise NotYetError(NOT_YET.format("--regions"), "regions")
+    if request.workers < 1:
+        raise SettingsError(f"--workers is {request.workers}; give 1 or more", "workers")
+    json_path = request.outputs.get("json")
+    if request.resume and json_path in (None, STDOUT):
+        raise SettingsError("--resume needs --json FILE, which tells what is done", "resume")
+    single = len(request.images) == 1
+    jobs = plan(request.images, _template(request), request.outputs)
+    to_file = json_path if json_path != STDOUT else None
+    ledger = Ledger(to_file, resume=request.resume) if to_file else None
+    outcomes = _measured(jobs, ledger, request, progress, console)
+    if single and outcomes[0].field:
+        raise SettingsError(outcomes[0].error, outcomes[0].field)
+    if ledger:
+        ledger.close(outcomes, single=single)
+    if json_path == STDOUT:
+        sys.stdout.write(json_text(outcomes, single=single) or "")
+    elif not request.outputs:
+        show(outcomes, Console())
+    return _report(outcomes, console)
+
+
+def _measured(
+    jobs: Sequence[MeasureJob],
+    ledger: Ledger | None,
+    request: MeasureRequest,
+    progress: Progress,
+    console: Console,
+) -> list[Outcome]:
+    """Measure what is not done, and return an outcome for every job in their order."""
+    known: dict[int, Outcome] = {}
+    if ledger is not None:
+        for number, job in enumerate(jobs):
+            earlier = ledger.earlier(job)
+            if earlier is not None:
+                known[number] = earlier
+                ledger.add(earlier)
+    todo = [number for number in range(len(jobs)) if number not in known]
+
+    def finished(outcome: Outcome) -> None:
+        if ledger is not None:
+            ledger.add(outcome)
+        if len(jobs) > 1:
+            state = "failed" if outcome.record is None else "done"
+            console.print(f"{state}: {outcome.source}", highlight=False, markup=False)
+
+    with tempfile.TemporaryDirectory(prefix="angiometry-") as folder:
+        placed = [dataclasses.replace(jobs[n], workdir=Path(folder)) for n in todo]
+        fresh = run(placed, workers=request.workers, progress=progress, finished=finished)
+    known |= dict(zip(todo, fresh, strict=True))
+    return [known[number] for number in range(len(jobs))]
+
+
+def _template(request: MeasureRequest) -> MeasureJob:
+    """Return the job that all images share: flags given win over an earlier record's settings."""
+    earlier = load_settings(request.settings) if request.settings else EarlierSettings(_defaults())
+    bundle = find_bundle(request.model or earlier.model)
+    found = load_bundle(bundle)
+    if request.model is None and earlier.model_sha256 not in (None, found.sha256):
+        raise SettingsError(
+            f"the record was made with another version of the model {earlier.model!r} "
+            f"(sha256 {str(earlier.model_sha256)[:12]}…); give --model to use this one instead",
+            "settings",
+        )
+    changes: dict[str, Any] = {
+        "markers": parse_markers(request.marker) if request.marker is not None else None,
+        "section_thickness_um": request.section_thickness_um,
+        "tissue": request.tissue,
+        "tta": request.tta,
+    }
+    settings = dataclasses.replace(
+        earlier.settings,
+        thresholds=dict(earlier.settings.thresholds)
+        | {target: value for target, value in request.thresholds.items() if value is not None},
+        **{name: value for name, value in changes.items() if value is not None},
+    )
+    channels = parse_channels(request.channels) if request.channels else earlier.channels
+    return MeasureJob(
+        source=Path(),
+        workdir=Path(),
+        bundle=bundle,
+        settings=settings,
+        mpp_um=request.mpp_um if request.mpp_um is not None else earlier.mpp_um,
+        modality=request.modality or earlier.modality,
+        channels=channels or None,
+        outputs={},
+        keep_probabilities=False,
+    )
+
+
+def _defaults() -> MeasureSettings:
+    return MeasureSettings(markers=parse_markers(_DEFAULT_MARKER))
+
+
+def _report(outcomes: Sequence[Outcome], console: Console) -> int:
+    """Show warnings and failures on standard error, and return the exit code."""
+    warnings: dict[str, int] = {}
+    for outcome in outcomes:
+        for warning in (outcome.record or {}).get("warnings", ()):
+            warnings[warning] = warnings.get(warning, 0) + 1
+    for warning, count in warnings.items():
+        of = f" ({count} images)" if count > 1 else ""
+        console.print(f"warning: {warning}{of}", highlight=False, markup=False, soft_wrap=True)
+    resumed = sum(outcome.resumed for outcome in outcomes)
+    if resumed:
+        console.print(f"{resumed} already measured", highlight=False)
+    failed = [outcome for outcome in outcomes if outcome.record is None]
+    for outcome in failed:
+        where = f"{outcome.field}: " if outcome.field else ""
+        line = f"error: {outcome.source}: {where}{outcome.error}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def morphometry(
+    mask: Path,
+    mpp_um: float | None,
+    *,
+    tissue: Path | None = None,
+    regions: Path | None = None,
+    parity: bool = False,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Measure a vessel mask; the record goes to `out`, to standard output, or is shown."""
+    for flag, given in (("regions", regions is not None), ("parity", parity)):
+        if given:
+            raise NotYetError(NOT_YET.format(f"--{flag}"), flag)
+    record = measure_mask(mask, mpp_um, tissue=tissue, progress=progress)
+    if out is None:
+        Console().print(table(to_dict(record)))
+    elif out == STDOUT:
+        sys.stdout.write(to_json(record) + "\n")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(record, out)
+
+
+def show(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Print one table of measurements for each image."""
+    for outcome in outcomes:
+        if outcome.record is not None:
+            console.print(table(outcome.record))
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """Return the measurements of a record's first region, nulls with their reason."""
+    image, tree = record["image"], record["regions"][0]
+    title = f"{image['name']}, {image['mpp_um']:g} µm/px, {'+'.join(image['markers'])}"
+    made = Table("measurement", "value", "unit", title=title, title_justify="left")
+    made.columns[0].no_wrap = True
+    made.columns[1].justify = "right"
+    parts = {name: tree[name] for name in ("area_mm2", "vessels", "cells", "association")}
+    explained = set()
+    for path, value in leaves("", parts):
+        if value is None or value == "":
+            # A part that is null as a whole has one line and one reason.
+            part = reason_path(tree["reasons"], path) or path
+            if part not in explained:
+                explained.add(part)
+                made.add_row(part, "-", tree["reasons"].get(part, ""), style="dim")
+        else:
+            unit = unit_of(path)
+            text = str(value) if isinstance(value, int) else f"{value:.6g}"
+            made.add_row(path, text, "" if unit in {DIMENSIONLESS, "count"} else unit)
+    return made

@@ -1,0 +1,175 @@
+"""Measurements of a vessel mask that somebody else made, on its own grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.assembly import file_sha256, new_id, now, region_of
+from analysis.clock import StageClock
+from analysis.errors import MaskError
+from analysis.masks import MaskLike, TissueMask, window_of
+from analysis.pipeline import Progress, vessel_settings
+from analysis.record import ImageInfo, Record
+from analysis.settings import MeasureSettings
+from analysis.version import software
+from analysis.vessels import measure_vessels
+from imaging.open import SectionImage, open_image
+from imaging.tiles import grid
+from imaging.tissue import find_tissue
+
+_BLOCK_PX = 2048
+
+
+@dataclass(frozen=True)
+class ImageMask:
+    """A mask file as bool (H, W), read window by window; anything but 0 is vessel."""
+
+    image: SectionImage
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (H, W)."""
+        return self.image.height_px, self.image.width_px
+
+    def __getitem__(self, key: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
+        window = window_of(key, self.shape)
+        if window is None:
+            return np.zeros((0, 0), np.bool_)
+        pixels = self.image.read_region(window.x, window.y, window.width, window.height)
+        return np.asarray(pixels[..., 0] > 0)
+
+
+def measure_mask(
+    source: Path,
+    mpp_um: float | None = None,
+    *,
+    tissue: Path | None = None,
+    settings: MeasureSettings | None = None,
+    progress: Progress | None = None,
+) -> Record:
+    """Measure a binary vessel mask as it is: nothing is filled, nothing removed.
+
+    Parameters
+    ----------
+    source
+        One-channel PNG or TIFF of 0 and 1, or 0 and the greatest value (255).
+    mpp_um
+        Side of a pixel in µm; needed if the file does not state it.
+    tissue
+        Mask of Ω, of the same size; the whole frame if None.
+    settings
+        Vessel conventions; the defaults if None.
+    progress
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Record
+        Its ``model`` is None.
+
+    Raises
+    ------
+    MaskError
+        If the file is no binary mask of one channel.
+    imaging.errors.ImagingError
+        If a file cannot be read or measured, or the tissue mask has another size.
+    """
+    settings = settings or MeasureSettings(tissue="frame")
+    clock = StageClock()
+    with clock.stage("open"):
+        image = open_image(source, mpp_um, modality="fluorescence")
+    with image:
+        mask = ImageMask(image)
+        with clock.stage("open"):
+            check_binary(image)
+            omega = None
+            if tissue is not None:
+                found = find_tissue(image, tissue)
+                omega = TissueMask(found, *mask.shape, image.mpp_um)
+        with clock.stage("vessels"):
+            region = _region(mask, omega, settings, image, progress)
+        return Record(
+            analysis_id=new_id(),
+            created_at=now(),
+            software=software(),
+            image=_info(image, settings),
+            model=None,
+            settings=_settings(settings, image, tissue),
+            regions=(region[0],),
+            timings_s=clock.seconds,
+            warnings=region[1],
+        )
+
+
+def check_binary(image: SectionImage) -> None:
+    """Refuse an image that is no mask: several channels, or other values than 0 and one more."""
+    if image.channel_count != 1:
+        raise MaskError(
+            f"{image.name} has {image.channel_count} channels; a mask has one, 0 and 255", "mask"
+        )
+    allowed = ({0, 1}, {0, image.full_scale}, {0, 255})
+    seen: set[int] = set()
+    for tile in grid(image.width_px, image.height_px, _BLOCK_PX, 0):
+        core = tile.core
+        pixels = image.read_region(core.x, core.y, core.width, core.height)
+        seen |= set(np.unique(pixels).tolist())
+        if not any(seen <= values for values in allowed):
+            shown = ", ".join(map(str, sorted(seen)[:5]))
+            raise MaskError(
+                f"{image.name} is no binary mask: it holds the values {shown}"
+                f"{' …' if len(seen) > 5 else ''}; save it with 0 outside vessels and 255 inside",
+                "mask",
+            )
+
+
+def _region(
+    mask: MaskLike,
+    omega: TissueMask | None,
+    settings: MeasureSettings,
+    image: SectionImage,
+    progress: Progress | None,
+) -> tuple[Any, tuple[str, ...]]:
+    report = None if progress is None else (lambda done, total: progress("vessels", done, total))
+    outcome = measure_vessels(
+        mask,
+        omega,
+        vessel_settings(settings, image.mpp_um),
+        block_px=settings.block_px,
+        progress=report,
+    )
+    region = region_of(outcome, None)
+    reasons = dict(region.reasons) | {"cells": "a vessel mask shows no cells"}
+    return dataclasses.replace(region, reasons=reasons), outcome.warnings
+
+
+def _info(image: SectionImage, settings: MeasureSettings) -> ImageInfo:
+    return ImageInfo(
+        name=image.name,
+        sha256=file_sha256(image.path),
+        width_px=image.width_px,
+        height_px=image.height_px,
+        mpp_um=image.mpp_um,
+        mpp_source=image.mpp_source,
+        modality="mask",
+        markers=("CD31",),
+        channels={},
+        section_thickness_um=settings.section_thickness_um,
+    )
+
+
+def _settings(
+    settings: MeasureSettings, image: SectionImage, tissue: Path | None
+) -> dict[str, Any]:
+    return {
+        "min_profile_area_um2": settings.min_profile_area_um2,
+        "gap_um": settings.gap_um,
+        "max_vessel_radius_um": settings.max_vessel_radius_um,
+        "tissue": "frame" if tissue is None else str(tissue),
+        "mpp_um": image.mpp_um if image.mpp_source == "request" else None,
+    }
