@@ -22,10 +22,11 @@ from service.errors import (
     KeyReusedError,
     NotFoundError,
 )
+from service.exporter import Exporter
 from service.form import AnalysisRequest, parse_form
 from service.models import ModelRegistry
 from service.settings import Settings
-from service.store import FILES, UPLOAD_NAME, Store
+from service.store import FILES, SECOND_MASK, UPLOAD_NAME, Store
 from service.uploads import Body, Upload, boundary_of, declared_size, receive_form
 
 _log = structlog.get_logger("angiometry.analyses")
@@ -46,12 +47,18 @@ class Analyses:
     """All analyses of one data directory, and the engine that makes them."""
 
     def __init__(
-        self, settings: Settings, store: Store, engine: Engine, models: ModelRegistry
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        models: ModelRegistry,
+        exporter: Exporter,
     ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._models = models
+        self._exporter = exporter
         # Digest of the body that is being measured under a key, None while it still arrives.
         self._busy_keys: dict[str, str | None] = {}
         self._runs: set[asyncio.Task[dict[str, Any]]] = set()
@@ -88,11 +95,13 @@ class Analyses:
             raise _no_analysis(analysis_id)
         return envelope
 
-    def file(self, analysis_id: uuid.UUID, name: str) -> Path:
-        """Return where a file of an analysis lies."""
-        self.get(analysis_id)
+    async def file(self, analysis_id: uuid.UUID, name: str) -> Path:
+        """Return where a file of an analysis lies; it is drawn now if it is not there yet."""
+        envelope = self.get(analysis_id)
         path = self._store.folder(analysis_id) / name
-        if name not in FILES or not path.is_file():
+        if name in envelope["links"] and not path.is_file():
+            await self._exporter.write_now(analysis_id)
+        if name not in envelope["links"] or not path.is_file():
             raise NotFoundError(f"The analysis {analysis_id} has no file {name}.")
         return path
 
@@ -125,10 +134,11 @@ class Analyses:
         """Measure and publish; `held` is let go whatever happens."""
         async with held:
             measured = await self._engine.call(worker.measure, self._job(received))
-            envelope = succeeded(received.analysis_id, received.folder, measured)
+            envelope = succeeded(received.analysis_id, measured)
             await asyncio.to_thread(self._publish, received, envelope)
             if key is not None:
                 self._store.write_key(key, received.analysis_id, received.digest)
+        self._exporter.add(received.analysis_id)
         _log.info(
             "measured",
             analysis_id=str(received.analysis_id),
@@ -139,7 +149,6 @@ class Analyses:
     def _job(self, received: Received) -> worker.Job:
         return worker.Job(
             analysis_id=str(received.analysis_id),
-            upload=received.folder / UPLOAD_NAME,
             name=received.upload.name,
             folder=received.folder,
             request=received.request,
@@ -150,8 +159,6 @@ class Analyses:
         )
 
     def _publish(self, received: Received, envelope: dict[str, Any]) -> None:
-        if not self._settings.keep_uploads:
-            (received.folder / UPLOAD_NAME).unlink()
         labels = json.dumps(dict(received.request.labels), ensure_ascii=False)
         (received.folder / "labels.json").write_text(labels, encoding="utf-8")
         self._store.publish(received.analysis_id, envelope)
@@ -188,10 +195,11 @@ def digest_of(upload: Upload) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def succeeded(analysis_id: uuid.UUID, folder: Path, measured: worker.Measured) -> dict[str, Any]:
+def succeeded(analysis_id: uuid.UUID, measured: worker.Measured) -> dict[str, Any]:
     """Return the envelope of a finished analysis, with links to the files it has."""
     here = f"/v1/analyses/{analysis_id}"
-    files = {name: f"{here}/files/{name}" for name in FILES if (folder / name).is_file()}
+    names = set(FILES) - (set() if measured.has_two_masks else {SECOND_MASK})
+    files = {name: f"{here}/files/{name}" for name in FILES if name in names}
     return {
         "id": str(analysis_id),
         "state": "succeeded",

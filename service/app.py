@@ -14,6 +14,7 @@ from analysis.version import software
 from service import routes_analyses, routes_system
 from service.analyses import Analyses
 from service.engine import Engine
+from service.exporter import Exporter
 from service.middleware import OriginGuard, RequestContext
 from service.models import ModelRegistry
 from service.openapi import DESCRIPTION, add_problem_schema
@@ -33,15 +34,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     store, engine = Store(settings.data_dir), Engine(settings)
     models = ModelRegistry(settings.model)
-    analyses = Analyses(settings, store, engine, models)
+    exporter = Exporter(store, engine, keep_uploads=settings.keep_uploads)
+    analyses = Analyses(settings, store, engine, models, exporter)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         store.prepare()
         engine.start()
+        exporter.start()
         try:
             yield
         finally:
+            await exporter.close()
             await engine.close()
             await analyses.close()
 

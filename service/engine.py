@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import multiprocessing
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -135,6 +136,7 @@ class Engine:
         self._accepted = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._mean_duration_s = 5.0
+        self._idle_since_s = 0.0
 
     def start(self) -> None:
         """Start all workers without waiting for them."""
@@ -158,6 +160,11 @@ class Engine:
     def waiting(self) -> int:
         """How many accepted requests have no worker yet."""
         return max(0, self._accepted - len(self._slots))
+
+    @property
+    def idle_s(self) -> float:
+        """For how long no request has been measured or waited."""
+        return 0.0 if self._accepted else time.monotonic() - self._idle_since_s
 
     @property
     def is_full(self) -> bool:
@@ -188,6 +195,7 @@ class Engine:
             yield
         finally:
             self._accepted -= 1
+            self._idle_since_s = time.monotonic()
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in the next free worker; a worker that it ended is replaced."""

@@ -121,8 +121,8 @@ def _netloc(origin: str) -> str:
 
 
 def _log_request(scope: Scope, status: int, duration_s: float) -> None:
-    quiet = scope["path"] in _QUIET_PATHS and status < 400
-    log = _log.debug if quiet else _log.info
+    # Asked every few seconds by whatever watches the service.
+    log = _log.debug if scope["path"] in _QUIET_PATHS else _log.info
     log(
         "request",
         method=scope["method"],

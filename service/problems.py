@@ -18,6 +18,7 @@ from service.errors import (
     TABLE,
     InvalidRequestError,
     NotFoundError,
+    NotReadyError,
     kind_of,
     kind_of_status,
     problem,
@@ -42,7 +43,7 @@ def problem_response(request: Request, error: Exception) -> Response:
     kind = kind_of(error)
     if kind is INTERNAL:
         _log.error("internal error", exc_info=error)
-    else:
+    elif not isinstance(error, NotReadyError):
         _log.info("refused", problem=kind.slug, detail=str(error)[:300])
     headers = getattr(error, "headers", None)
     return _respond(request, problem_of(error), headers)

@@ -18,7 +18,12 @@ from service.store import FILES
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
 
 FileName = Literal[
-    "measurements.csv", "measurements.xlsx", "objects.geojson", "mask.png", "overlay.png"
+    "measurements.csv",
+    "measurements.xlsx",
+    "objects.geojson",
+    "mask.png",
+    "mask_vegf_cell.png",
+    "overlay.png",
 ]
 
 
@@ -57,7 +62,7 @@ async def create_analysis(
     response_model=Envelope,
     responses={200: CSV_ANSWER, **problems(404, 406, 422)},
 )
-def get_analysis(
+async def get_analysis(
     analysis_id: UUID,
     analyses: AnalysesPart,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -68,7 +73,7 @@ def get_analysis(
         raise NotAcceptableError("An analysis is answered as application/json or text/csv.")
     headers = {"Vary": "Accept"}
     if kind == "text/csv":
-        path = analyses.file(analysis_id, "measurements.csv")
+        path = await analyses.file(analysis_id, "measurements.csv")
         return FileResponse(path, media_type=FILES["measurements.csv"], headers=headers)
     return JSONResponse(analyses.get(analysis_id), headers=headers)
 
@@ -80,14 +85,14 @@ def get_analysis(
     response_class=FileResponse,
     responses={200: files(), 304: {"description": "Not modified"}, **problems(404, 422)},
 )
-def get_file(
+async def get_file(
     analysis_id: UUID,
     name: FileName,
     analyses: AnalysesPart,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Answer with a file; it never changes, so that a client may keep it."""
-    path = analyses.file(analysis_id, name)
+    path = await analyses.file(analysis_id, name)
     etag = f'"{analysis_id}.{name}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
     if if_none_match is not None and _matches(etag, if_none_match):

@@ -11,18 +11,22 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ENVELOPE_NAME = "envelope.json"
-JOB_NAME = "job.json"
 UPLOAD_NAME = "upload"
+STORE_NAME = "probabilities.npy"
+PENDING_NAME = "pending.pickle"
+"""What the exports of a measured image are drawn from, until they are there."""
+
+SECOND_MASK = "mask_vegf_cell.png"
 FILES = {
     "measurements.csv": "text/csv; charset=utf-8",
     "measurements.xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "objects.geojson": "application/geo+json",
     "mask.png": "image/png",
+    SECOND_MASK: "image/png",
     "overlay.png": "image/png",
 }
 """Every file of an analysis that may be asked for, with its media type."""
@@ -43,9 +47,6 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.incoming.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
-        for pending in self.pending():
-            if not (pending / UPLOAD_NAME).is_file():
-                (pending / JOB_NAME).unlink()
 
     def new_folder(self) -> tuple[uuid.UUID, Path]:
         """Make a folder for an analysis that is about to arrive."""
@@ -84,9 +85,19 @@ class Store:
         """Remove an analysis that never became visible."""
         shutil.rmtree(self.incoming / str(analysis_id), ignore_errors=True)
 
-    def pending(self) -> Iterator[Path]:
-        """Yield the folders whose exports have not been written yet."""
-        return (path.parent for path in sorted(self.analyses.glob(f"*/{JOB_NAME}")))
+    def pending(self) -> list[uuid.UUID]:
+        """Return the analyses whose exports an earlier process left unwritten."""
+        found = sorted(self.analyses.glob(f"*/{PENDING_NAME}"))
+        return [uuid.UUID(path.parent.name) for path in found]
+
+    def is_pending(self, analysis_id: uuid.UUID) -> bool:
+        """Tell whether the exports of an analysis are still to be written."""
+        return (self.folder(analysis_id) / PENDING_NAME).is_file()
+
+    def give_up(self, analysis_id: uuid.UUID) -> None:
+        """Remove what exports would have been drawn from; the record stays."""
+        for name in (UPLOAD_NAME, STORE_NAME, PENDING_NAME):
+            (self.folder(analysis_id) / name).unlink(missing_ok=True)
 
     def read_key(self, key: str) -> dict[str, Any] | None:
         """Return what was stored under an Idempotency-Key: the analysis and the body's digest."""

@@ -6,9 +6,11 @@ can end this process but not the server.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -16,22 +18,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import WorkerLimitError
 from service.form import AnalysisRequest
+from service.store import PENDING_NAME, UPLOAD_NAME
 
 if TYPE_CHECKING:
     from analysis.engine import Output
-
-FILES: Mapping[Output, str] = {
-    "csv": "measurements.csv",
-    "xlsx": "measurements.xlsx",
-    "objects": "objects.geojson",
-    "mask": "mask.png",
-    "overlay": "overlay.png",
-}
-"""What a job leaves in its folder."""
+    from analysis.pipeline import SectionResult
+    from imaging.open import SectionImage
 
 GRID_FACTOR = 16
 """How many pixels of the model's grid one pixel allowed may become: 2 µm/px at 0.5 µm/px."""
@@ -51,10 +47,9 @@ class Warmth:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to measure. `folder` takes the results, `name` is the client's file name."""
+    """One image to measure: `folder` holds it and takes the results, `name` is the client's."""
 
     analysis_id: str
-    upload: Path
     name: str
     folder: Path
     request: AnalysisRequest
@@ -70,6 +65,41 @@ class Measured:
 
     record: Mapping[str, Any]
     tiles: int
+
+    @property
+    def has_two_masks(self) -> bool:
+        """Whether vessels and cells have a mask each."""
+        return len(self.record["image"]["markers"]) > 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """How an upload is opened."""
+
+    mpp_um: float | None
+    modality: Literal["auto", "brightfield", "fluorescence"]
+    channels: Mapping[str, int] | None
+    limit_px: int
+
+    def open(self, folder: Path) -> SectionImage:
+        """Open the upload that lies in `folder`."""
+        from imaging.open import open_image
+
+        return open_image(
+            folder / UPLOAD_NAME,
+            self.mpp_um,
+            modality=self.modality,
+            channels=self.channels,
+            limit_px=self.limit_px,
+        )
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A measured image whose exports are still to be written."""
+
+    result: SectionResult
+    source: Source
 
 
 def start(memory_limit_bytes: int) -> None:
@@ -130,10 +160,11 @@ def measure(job: Job) -> Measured:
 
 def _measure(job: Job) -> Measured:
     # Heavy imports happen here, so that the server's own process stays without them.
-    from analysis.engine import cached_predictor, write_outputs
+    from analysis.engine import CSV_NAME, cached_predictor
+    from analysis.exports import write_csv
     from analysis.pipeline import measure_section
     from analysis.record import to_dict
-    from imaging.open import open_image, parse_channels
+    from imaging.open import parse_channels
 
     request = job.request
     tiles = 0
@@ -143,16 +174,12 @@ def _measure(job: Job) -> Measured:
         if stage == "predict":
             tiles = total
 
-    channels = parse_channels(request.channels) or None
     predictor = cached_predictor(job.bundle, job.threads)
+    source = Source(
+        request.mpp_um, request.modality, parse_channels(request.channels) or None, job.limit_px
+    )
     start_s = time.perf_counter()
-    with open_image(
-        job.upload,
-        request.mpp_um,
-        modality=request.modality,
-        channels=channels,
-        limit_px=job.limit_px,
-    ) as image:
+    with source.open(job.folder) as image:
         check_grid(image.size_at(predictor.bundle.metadata.mpp_um), job.limit_px)
         result = measure_section(
             image,
@@ -164,9 +191,31 @@ def _measure(job: Job) -> Measured:
             open_s=time.perf_counter() - start_s,
             name=job.name,
         )
-        write_outputs(result, image, {kind: job.folder / name for kind, name in FILES.items()})
-    result.store.path.unlink()
+    write_csv(result.record, job.folder / CSV_NAME)
+    (job.folder / PENDING_NAME).write_bytes(pickle.dumps(Pending(result, source)))
     return Measured(to_dict(result.record), tiles)
+
+
+def finish(folder: Path, *, keep_upload: bool) -> None:
+    """Write the exports of a measured image, then remove what they were drawn from.
+
+    Nobody waits for them in `measure`: drawing takes a third of a second for each megapixel.
+    """
+    from analysis.engine import NAME_OF_OUTPUT, write_outputs
+
+    # Written by `measure` into a folder that only this service writes to.
+    pending: Pending = pickle.loads((folder / PENDING_NAME).read_bytes())
+    # The folder has moved since.
+    store = dataclasses.replace(pending.result.store, path=folder / pending.result.store.path.name)
+    result = dataclasses.replace(pending.result, store=store)
+    wanted: tuple[Output, ...] = ("overlay", "objects", "mask", "xlsx")
+    with pending.source.open(folder) as image:
+        write_outputs(result, image, {kind: folder / NAME_OF_OUTPUT[kind] for kind in wanted})
+    if not keep_upload:
+        (folder / UPLOAD_NAME).unlink()
+    store.path.unlink()
+    # Last, so that a process that dies before is followed by one that does all this again.
+    (folder / PENDING_NAME).unlink()
 
 
 def check_grid(size_px: tuple[int, int], limit_px: int) -> None:

@@ -1,0 +1,153 @@
+// Show one analysis: headline numbers, outlines, the table, downloads and provenance.
+
+import { element } from "/static/dom.js";
+import { GROUPS, HEADLINES, LATER, entryOf, format, methodsText, reasonAt, valueAt } from "/static/measurements.js";
+
+const DOWNLOADS = [
+  ["measurements.csv", "Table (CSV)"],
+  ["measurements.xlsx", "Workbook (Excel)"],
+  ["overlay.png", "Outlines (PNG)"],
+  ["objects.geojson", "Objects (GeoJSON, QuPath)"],
+  ["mask.png", "Mask (PNG)"],
+  ["mask_vegf_cell.png", "Cell mask (PNG)"],
+];
+
+export function showResult(place, envelope, original) {
+  const { record, links } = envelope;
+  const region = record.regions[0];
+  place.replaceChildren(
+    summary(record, region),
+    ...(links["overlay.png"] ? [viewer(links["overlay.png"], original, record)] : []),
+    table(region),
+    downloads(envelope),
+    provenance(record),
+  );
+}
+
+function summary(record, region) {
+  const paths = record.image.markers.flatMap((marker) => HEADLINES[marker] ?? []);
+  const facts = paths.filter((path) => valueAt(region, path) !== null).map((path) => {
+    const [, label, unit, digits, factor] = entryOf(path);
+    return element("div", { class: "fact" }, element("dt", {}, label),
+      element("dd", {}, format(valueAt(region, path), digits, factor), " ", element("small", {}, unit)));
+  });
+  const { image } = record;
+  return element("section", { class: "card" },
+    element("div", { class: "head" },
+      element("h2", {}, image.name),
+      element("p", { class: "help" }, `${image.markers.join(" + ")} · ${image.modality} · ${image.width_px} × ${image.height_px} px at ${image.mpp_um} µm/px`)),
+    facts.length ? element("dl", { class: "facts" }, ...facts)
+      : element("p", {}, "Nothing that the marker shows was found; the table says what could not be measured and why."),
+    ...(record.warnings.length ? [element("div", { class: "warnings" },
+      element("strong", {}, "Mind before you use these numbers"),
+      element("ul", {}, ...record.warnings.map((warning) => element("li", {}, capital(warning)))))] : []));
+}
+
+function viewer(overlayUrl, original, record) {
+  const picture = element("img", { src: overlayUrl, alt: `Outlines found on ${record.image.name}` });
+  const frame = element("div", { class: "viewer", tabindex: "0", role: "region", "aria-label": "Section with outlines; zoom with the buttons, then scroll" }, picture);
+  let zoom = 1;
+  const level = element("span", { class: "help", role: "status" });
+  const setZoom = (wanted) => {
+    const middleX = (frame.scrollLeft + frame.clientWidth / 2) / picture.clientWidth;
+    const middleY = (frame.scrollTop + frame.clientHeight / 2) / picture.clientHeight;
+    zoom = Math.min(8, Math.max(1, wanted));
+    picture.style.width = `${100 * zoom}%`;
+    picture.classList.toggle("pixels", zoom >= 4);
+    frame.scrollLeft = middleX * picture.clientWidth - frame.clientWidth / 2;
+    frame.scrollTop = middleY * picture.clientHeight - frame.clientHeight / 2;
+    level.textContent = zoom > 1 ? `${Math.round(zoom * 100)} %` : "";
+  };
+  const tools = [
+    tool("Zoom in", () => setZoom(zoom * 1.5)),
+    tool("Zoom out", () => setZoom(zoom / 1.5)),
+    tool("Fit", () => setZoom(1)),
+  ];
+  if (original) {
+    const toggle = tool("Show the original", () => {
+      const showing = toggle.getAttribute("aria-pressed") === "true";
+      toggle.setAttribute("aria-pressed", String(!showing));
+      picture.src = showing ? overlayUrl : original;
+      picture.alt = showing ? `Outlines found on ${record.image.name}` : record.image.name;
+    });
+    toggle.setAttribute("aria-pressed", "false");
+    tools.push(toggle);
+  }
+  return element("figure", { class: "card" }, element("h3", {}, "Check the outlines"), frame,
+    element("div", { class: "tools" }, ...tools,
+      element("a", { class: "tool", href: overlayUrl, target: "_blank", rel: "noopener" }, "Open full size"), level),
+    element("figcaption", {}, "If outlines miss what you see or follow what is not there, change the threshold under More settings, and keep that value for every section of the study."));
+}
+
+function tool(text, act) {
+  return element("button", { class: "tool", type: "button", onclick: act }, text);
+}
+
+function table(region) {
+  const groups = GROUPS.map(([title, entries]) => [title, rowsOf(region, entries)])
+    .filter(([, rows]) => rows.length);
+  const later = GROUPS.flatMap(([, entries]) => entries)
+    .filter(([path]) => valueAt(region, path) === null && reasonAt(region, path) === LATER)
+    .map(([, label]) => label);
+  return element("section", { class: "card" }, element("h3", {}, "Measurements"),
+    ...groups.map(([title, rows]) => element("table", {}, element("caption", {}, title),
+      element("thead", { class: "visually-hidden" }, element("tr", {}, ...["Measurement", "Value", "Unit"].map((head) => element("th", { scope: "col" }, head)))),
+      element("tbody", {}, ...rows))),
+    ...(later.length ? [element("details", {}, element("summary", {}, `Not measured by this version (${later.length})`),
+      element("p", { class: "help" }, later.join(" · ")))] : []));
+}
+
+function rowsOf(region, entries) {
+  const part = entries[0][0].split(".")[0];
+  if (part !== "area_mm2" && valueAt(region, part) === null) return [];
+  return entries.flatMap(([path, label, unit, digits, factor]) => {
+    const value = valueAt(region, path);
+    const reason = reasonAt(region, path);
+    if (value === null && (reason === LATER || reason === "" || reason.startsWith("not defined for"))) return [];
+    const head = element("th", { scope: "row", title: path }, label);
+    if (value === null) {
+      return [element("tr", {}, head, element("td", { class: "why", colspan: "2" }, `Not available: ${reason}`))];
+    }
+    return [element("tr", {}, head, element("td", { class: "number" }, format(value, digits, factor)), element("td", { class: "unit" }, unit))];
+  });
+}
+
+function downloads(envelope) {
+  const record = URL.createObjectURL(new Blob([JSON.stringify(envelope.record, null, 2)], { type: "application/json" }));
+  const stem = envelope.record.image.name.replace(/\.[^.]*$/, "");
+  const files = DOWNLOADS.filter(([name]) => envelope.links[name]).map(([name, label]) =>
+    element("a", { class: "download", href: envelope.links[name], download: `${stem}.${name}` }, label));
+  return element("section", { class: "card" }, element("h3", {}, "Take it with you"),
+    element("div", { class: "tools" }, ...files,
+      element("a", { class: "download", href: record, download: `${stem}.record.json` }, "Whole record (JSON)")));
+}
+
+function provenance(record) {
+  const { image, model, software, settings } = record;
+  const text = methodsText(record);
+  const copied = element("span", { class: "help", role: "status" });
+  const copy = tool("Copy", async () => {
+    await navigator.clipboard.writeText(text);
+    copied.textContent = "Copied";
+  });
+  const rows = [
+    ["Image", [image.name, element("br"), element("code", {}, image.sha256)]],
+    ["Pixel size", [`${image.mpp_um} µm/px, ${image.mpp_source === "file" ? "read from the file" : "entered with the request"}`]],
+    ["Channels", [Object.entries(image.channels).map(([name, index]) => `${name} = ${index}`).join(", ")]],
+    ["Model", [`${model.name} ${model.version}, ${model.mpp_um} µm/px`, element("br"), element("code", {}, model.sha256)]],
+    ["Thresholds", [Object.entries(model.thresholds).map(([name, value]) => `${name} ${Number(value.toFixed(4))}`).join(", ")]],
+    ["Tissue", [settings.tissue === "frame" ? "the whole image" : "frame without bare glass"]],
+    ["Software", [`Angiometry ${software.version}`, ...(software.git_revision ? [" ", element("code", {}, software.git_revision)] : [])]],
+    ["Measured", [`${new Date(record.created_at).toLocaleString("en-GB", { timeZone: "UTC" })} UTC`, element("br"), element("code", {}, record.analysis_id)]],
+  ].filter(([, values]) => values.some((value) => value !== ""));
+  return element("section", { class: "card" }, element("h3", {}, "How it was measured"),
+    element("p", { class: "methods" }, text),
+    element("div", { class: "tools" }, copy, copied),
+    element("details", {}, element("summary", {}, "Every detail"),
+      element("dl", { class: "provenance" }, ...rows.flatMap(([name, values]) => [element("dt", {}, name), element("dd", {}, ...values)])),
+      element("p", { class: "help" }, "All settings are in the JSON record; angiometry measure --settings repeats them.")));
+}
+
+function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
