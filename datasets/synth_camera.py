@@ -51,11 +51,10 @@ def photograph(
 
 def through_jpeg(pixels: RgbImage, quality: int) -> RgbImage:
     """Return the picture as it comes back from a JPEG file."""
-    _, packed = cv2.imencode(
-        ".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(unpacked, cv2.COLOR_BGR2RGB), np.uint8)
+    # OpenCV's order is blue, green, red.
+    _, packed = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    unpacked = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(unpacked[..., ::-1])
 
 
 def _sensor_noise(rng: np.random.Generator, light: Field, noise_sd: float) -> Field:

@@ -48,8 +48,9 @@ def render_fluorescence(
     streams = look_streams(section.seed if seed is None else seed, _STREAM, 4)
     style = FluorescenceStyle.draw(streams[0]) if style is None else style
     markers = section.params.markers if markers is None else markers
-    signals = [nuclei_stain(streams[1], section) * np.float32(style.nuclei)]
-    veils = [0.5 * np.ones_like(signals[0])]
+    nuclei = nuclei_stain(streams[1], section) * np.float32(style.nuclei)
+    signals: list[Field] = [nuclei]
+    veils: list[Field] = [np.full_like(nuclei, 0.5)]
     for marker, stream in zip(markers, streams[2].spawn(len(markers)), strict=True):
         light, veil = _marker_light(stream, section, marker, style)
         signals.append(light)
@@ -70,7 +71,7 @@ def _bleed(signals: Sequence[Field], own: int, style: FluorescenceStyle) -> Fiel
     others = sum(
         (signal for k, signal in enumerate(signals) if k != own), np.zeros_like(signals[0])
     )
-    return np.minimum(style.bleed * others, 0.35 * style.signal).astype(np.float32)
+    return np.asarray(np.minimum(style.bleed * others, 0.2 * style.signal), np.float32)
 
 
 def _marker_light(
@@ -94,8 +95,9 @@ def _marker_light(
         )
         light = np.maximum(style.vessel_distractor * light, cells)
     glow = blurred(light, 6.0 / mpp)
-    # Blood vessels lack the glow of neuropil: unstained ones are dark.
-    veil = 1 - style.shadow * blurred(vessels.inside, 1.0 / mpp)
+    # Blood vessels lack the glow of neuropil: where they are not stained they are dark.
+    shadow = style.shadow if marker == "VEGF" else 0.0
+    veil = 1 - shadow * blurred(vessels.inside, 1.0 / mpp)
     return (style.signal * (light + 0.12 * glow)).astype(np.float32), veil.astype(np.float32)
 
 
@@ -108,11 +110,10 @@ def _expose(rng: np.random.Generator, light: Field, veil: Field, style: Fluoresc
     light = light + glow + style.signal * _specks(rng, shape, style.speck_count)
     light = blurred(light, style.blur_px)
     light = light * _vignette(rng, shape, style.vignetting)
-    electrons = np.maximum(light, 0) * style.electrons
-    noisy = light + np.sqrt(electrons) / style.electrons * rng.standard_normal(
-        shape, dtype=np.float32
-    )
-    noisy = noisy + style.read_noise * rng.standard_normal(shape, dtype=np.float32)
+    # Shot noise is the square root of the electrons counted; the sensor adds its own.
+    deviation = np.sqrt(np.maximum(light, 0) / style.electrons + style.read_noise**2)
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    noisy = (light + deviation * noise).astype(np.float32)
     grain = float(rng.choice([0.0, rng.uniform(0.4, 0.8)]))
     if grain:  # resampled or denoised by the microscope's software
         noisy = blurred(noisy, grain)

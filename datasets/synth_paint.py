@@ -30,9 +30,7 @@ def smooth_noise(
     step = max(1.0, scale_px / 2.0)
     rows, columns = int(np.ceil(height / step)) + 4, int(np.ceil(width / step)) + 4
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
-    coarse = cv2.GaussianBlur(
-        coarse, (0, 0), max(0.3, scale_px / step / 2), borderType=cv2.BORDER_REFLECT
-    )
+    coarse = blurred(coarse, max(0.3, scale_px / step / 2))
     coarse /= max(float(coarse.std()), 1e-6)
     if step == 1.0:
         return np.ascontiguousarray(coarse[2 : 2 + height, 2 : 2 + width])

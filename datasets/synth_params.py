@@ -111,7 +111,7 @@ class SectionParams:
         markers: tuple[str, ...] = ("CD31",),
     ) -> SectionParams:
         """Draw a plausible section: from sparse thin ones (profiles) to thick dense networks."""
-        thick = rng.random() < 0.6
+        thick = rng.random() < 0.7
         return cls(
             size_px=size_px,
             mpp_um=mpp_um,

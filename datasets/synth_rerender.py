@@ -129,13 +129,13 @@ def _nuclei(rng: np.random.Generator, mask: npt.NDArray[np.bool_], mpp_um: float
     canvas, deep = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     area_mm2 = mask.size * (mpp_um * 1e-3) ** 2
     edge = blurred(mask.astype(np.float32), 2.0)
-    slope_y, slope_x = np.gradient(edge)
+    slope_y, slope_x = (np.asarray(part) for part in np.gradient(edge))
+    slope = np.hypot(slope_x, slope_y)
     for _ in range(int(rng.poisson(rng.uniform(300, 2500) * area_mm2))):
         column, row = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
-        slope = np.hypot(slope_x, slope_y)[int(row), int(column)]
         if mask[int(row), int(column)] and rng.random() < 0.8:
             continue
-        on_wall = slope > 0.04
+        on_wall = slope[int(row), int(column)] > 0.04
         radius = float(np.clip(rng.normal(2.6 if on_wall else 3.4, 0.7), 1.6, 6.0))
         elongation = rng.uniform(2.0, 4.0) if on_wall else 1 + abs(rng.normal(0, 0.35))
         radii = wobbly_radii(rng, radius, elongation=1.0, wobble=0.03, count=36)

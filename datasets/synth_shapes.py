@@ -77,7 +77,7 @@ class Outline:
         """Corners of the polygon (A, 2) as x, y."""
         angles = angles_of(self.radii_um.size)
         direction = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        return np.asarray(self.centre_um) + self.radii_um[:, None] * direction
+        return np.asarray(self.centre_um + self.radii_um[:, None] * direction)
 
     @property
     def mean_radius_um(self) -> float:
@@ -110,7 +110,7 @@ class VesselField:
 
 def angles_of(count: int) -> FloatArray:
     """Return ``count`` equally spaced angles from 0."""
-    return np.arange(count) * (2 * np.pi / count)
+    return np.arange(count, dtype=np.float64) * (2 * np.pi / count)
 
 
 def tube_field(tubes: Sequence[Tube], shape: tuple[int, int], mpp_um: float) -> VesselField:
@@ -124,35 +124,42 @@ def tube_field(tubes: Sequence[Tube], shape: tuple[int, int], mpp_um: float) -> 
     owner = np.full(shape, -1, np.int32)
     field = VesselField(signed, radius, owner)
     for number, tube in enumerate(tubes):
-        points, radii = tube.points_um, tube.radii_um
-        for k in range(len(points) - 1):
-            _add_segment(field, number, points[k : k + 2], radii[k : k + 2], mpp_um)
+        starts, ends = tube.points_um[:-1], tube.points_um[1:]
+        radii = np.stack([tube.radii_um[:-1], tube.radii_um[1:]], axis=1)
+        reach = radii.max(axis=1)[:, None] + _RIM_PX * mpp_um
+        low = np.floor((np.minimum(starts, ends) - reach) / mpp_um).clip(0).astype(int)
+        high = np.ceil((np.maximum(starts, ends) + reach) / mpp_um)
+        high = np.minimum(high, (shape[1], shape[0])).astype(int)
+        for k in np.flatnonzero(np.all(low < high, axis=1)):
+            window = (slice(low[k, 1], high[k, 1]), slice(low[k, 0], high[k, 0]))
+            _add_segment(field, number, window, (starts[k], ends[k]), radii[k], mpp_um)
     return field
 
 
 def _add_segment(
-    field: VesselField, number: int, ends: FloatArray, radii: FloatArray, mpp_um: float
+    field: VesselField,
+    number: int,
+    window: tuple[slice, slice],
+    ends: tuple[FloatArray, FloatArray],
+    radii: FloatArray,
+    mpp_um: float,
 ) -> None:
-    height, width = field.signed_um.shape
-    reach = float(radii.max()) + _RIM_PX * mpp_um
-    low = np.floor((ends.min(axis=0) - reach) / mpp_um).astype(int)
-    high = np.ceil((ends.max(axis=0) + reach) / mpp_um).astype(int)
-    x0, y0 = max(low[0], 0), max(low[1], 0)
-    x1, y1 = min(high[0], width), min(high[1], height)
-    if x0 >= x1 or y0 >= y1:
-        return
-    dx = (np.arange(x0, x1, dtype=np.float32) + 0.5) * mpp_um - ends[0, 0]
-    dy = ((np.arange(y0, y1, dtype=np.float32) + 0.5) * mpp_um - ends[0, 1])[:, None]
-    along = ends[1] - ends[0]
-    squared = float(along @ along)
-    t = np.clip((dx * along[0] + dy * along[1]) / max(squared, 1e-12), 0.0, 1.0)
-    local = radii[0] + t * (radii[1] - radii[0])
-    distance = np.hypot(dx - t * along[0], dy - t * along[1]) - local
-    window = (slice(y0, y1), slice(x0, x1))
+    """Lower the distances in a window to those from one segment of a tube."""
+    start = ends[0]
+    along_x, along_y = (ends[1] - start).astype(np.float32)
+    rows, columns = window
+    dx = np.arange(columns.start, columns.stop, dtype=np.float32)
+    dx = (dx + np.float32(0.5)) * np.float32(mpp_um) - np.float32(start[0])
+    dy = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    dy = (dy + np.float32(0.5)) * np.float32(mpp_um) - np.float32(start[1])
+    squared = max(along_x**2 + along_y**2, np.float32(1e-12))
+    t = np.clip((dx * along_x + dy * along_y) / squared, np.float32(0), np.float32(1))
+    local = np.float32(radii[0]) + t * np.float32(radii[1] - radii[0])
+    distance = np.hypot(dx - t * along_x, dy - t * along_y) - local
     nearer = distance < field.signed_um[window]
-    field.signed_um[window][nearer] = distance[nearer]
-    field.radius_um[window][nearer] = local[nearer]
-    field.owner[window][nearer] = number
+    np.copyto(field.signed_um[window], distance, where=nearer)
+    np.copyto(field.radius_um[window], local, where=nearer)
+    np.copyto(field.owner[window], number, where=nearer)
 
 
 def outline_labels(
@@ -162,7 +169,9 @@ def outline_labels(
     labels = np.zeros(shape, np.int32)
     for number, outline in enumerate(outlines, start=1):
         corners = outline.vertices_um / mpp_um - 0.5
-        rows, columns = polygon_pixels(corners[:, 1], corners[:, 0], shape)
+        rows, columns = polygon_pixels(  # type: ignore[no-untyped-call]
+            corners[:, 1], corners[:, 0], shape
+        )
         labels[rows, columns] = number
     return labels
 

@@ -11,7 +11,7 @@ from imaging.stains import StainVectors
 RGB = tuple[float, float, float]
 
 _HEMATOXYLINS: tuple[RGB, ...] = ((0.65, 0.65, 0.40), (0.65, 0.65, 0.40), (0.90, 0.40, 0.18))
-_DABS: tuple[RGB, ...] = ((0.38, 0.60, 0.70), (0.34, 0.43, 0.84))
+_DABS: tuple[RGB, ...] = ((0.35, 0.60, 0.71), (0.33, 0.46, 0.82))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _varied_vectors(rng: np.random.Generator) -> StainVectors:
     default = StainVectors.default()
     blue = np.array(_HEMATOXYLINS[int(rng.integers(len(_HEMATOXYLINS)))])
     brown = np.array(_DABS[int(rng.integers(len(_DABS)))])
-    spread = rng.uniform(0.0, 0.04)
+    spread = rng.uniform(0.0, 0.025)
     vectors = []
     for end, middle in ((blue, default.hematoxylin), (brown, default.dab)):
         mixed = np.asarray(middle) + rng.uniform(0.0, 1.0) * (end - np.asarray(middle))

@@ -12,7 +12,7 @@ from scipy.spatial import QhullError, Voronoi, cKDTree
 from datasets.synth_params import SectionParams
 from datasets.synth_shapes import FloatArray, Outline, Tube, angles_of
 
-_MARGIN_UM = 40.0
+_MARGIN_UM = 90.0
 _STEP_UM = 2.5
 _NETWORK, _FREE, _LARGE = 0, 1, 2
 
@@ -59,24 +59,30 @@ def _network(
     """
     length = params.vessel_length_density_mm_per_mm2 * params.network_fraction * 1e-3
     kept_share = float(rng.uniform(0.6, 0.95))
-    side = params.size_um + 2 * _MARGIN_UM
-    count = int(rng.poisson((length / (2 * kept_share)) ** 2 * side**2))
-    if length == 0 or count < 4:
+    if length == 0:
         return [], []
+    per_um2 = (length / (2 * kept_share)) ** 2
+    # Cells at the border of the seeds are open: the frame keeps two cells' distance from it, in
+    # every direction that the network is turned to.
+    margin = 2.0 / np.sqrt(per_um2) + 0.21 * params.size_um
+    side = params.size_um + 2 * margin
+    count = max(4, int(rng.poisson(per_um2 * side**2)))
     stretch = np.array([np.exp(rng.normal(0, 0.25)), 1.0])
     seeds = rng.uniform(0, side, (count, 2)) * stretch
     try:
         voronoi = Voronoi(seeds)
     except QhullError:
         return [], []
-    places = voronoi.vertices / stretch - _MARGIN_UM
+    places = voronoi.vertices / stretch - margin
     turn = _rotation(rng.uniform(0, 2 * np.pi))
     middle = params.size_um / 2
     places = (places - middle) @ turn.T + middle
+    reach = middle + _MARGIN_UM + 1.0 / np.sqrt(per_um2)
+    near = np.all(np.abs(places - middle) < reach, axis=1)
     edges = [
         (a, b)
         for a, b in voronoi.ridge_vertices
-        if a >= 0 and np.all(np.abs(places[[a, b]] - middle) < side) and rng.random() < kept_share
+        if a >= 0 and (near[a] or near[b]) and rng.random() < kept_share
     ]
     chains, junctions = _chains(edges)
     warp = _Warp(rng, amplitude_um=1.0 + 7.0 * params.tortuosity)
@@ -216,6 +222,9 @@ def _winding_tube(
     step = np.stack([np.cos(angle), np.sin(angle)], axis=1) * _STEP_UM
     path = np.concatenate([start[None], start + np.cumsum(step, axis=0)])
     radii = _blend(rng, len(path), radius, radius, radius * float(rng.uniform(0.6, 1.1)))
+    # Where a tube leaves the section it narrows to a tip, more or less.
+    tip = np.minimum(1.0, rng.uniform(0.3, 1.0) + np.arange(len(path))[::-1] / 6.0)
+    radii = np.maximum(radii * tip, 1.0)
     return Tube(path, radii, layer)
 
 
