@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import shapely
@@ -27,6 +28,7 @@ from datasets.geojson import (
 )
 from datasets.raster import Grid, Ring, even_odd, nearest_indices
 from datasets.rows import is_geojson
+from model.targets import VESSEL
 
 # By first bytes, since many a TIFF is called .png: classic and BigTIFF, either byte order.
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -102,7 +104,8 @@ def open_annotation(
     ----------
     path
         A label image (PNG, TIFF; 8 or 16 bit; 0 is background; a vessel mask is anything else, a
-        cell has a number of its own) or a QuPath GeoJSON file in full-resolution pixels.
+        cell has a number of its own) or a QuPath GeoJSON file in full-resolution pixels. In a
+        0/255 mask of cells, connected ones are one cell.
     classes
         GeoJSON class name to target, ``annotated_area`` or ``ignore``; capitals do not matter.
     ignore
@@ -117,7 +120,8 @@ def open_annotation(
     if is_geojson(path):
         meanings = {**classes, **dict.fromkeys(ignore, IGNORE)}
         return _read_outlines(path, target, size_px, meanings)
-    return LabelImage(_read_label_image(path, size_px))
+    pixels = _read_label_image(path, size_px)
+    return LabelImage(pixels if target == VESSEL else _numbered(pixels))
 
 
 def parse_classes(pairs: Sequence[str]) -> dict[str, str]:
@@ -202,6 +206,15 @@ def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if pixels.dtype.kind not in "ui" or (pixels.dtype.kind == "i" and pixels.min() < 0):
         raise AnnotationError(f"{name} holds {pixels.dtype} values; save whole numbers from 0")
     return pixels
+
+
+def _numbered(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return cells as they are numbered, or number the connected ones of a 0/255 mask."""
+    full = np.iinfo(pixels.dtype).max
+    if not (pixels == full).any() or not np.isin(pixels, (0, full)).all():
+        return pixels
+    _, numbers = cv2.connectedComponents((pixels > 0).astype(np.uint8), connectivity=8)
+    return np.asarray(numbers, np.int32)
 
 
 def _read_outlines(

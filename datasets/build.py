@@ -15,9 +15,11 @@ import csv
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,6 +33,7 @@ from datasets.splits import assign_splits
 from model.targets import ANNOTATED_TARGETS
 
 Progress = Callable[[str, int, int], None]
+_SUBFOLDERS = ("channels", *ANNOTATED_TARGETS, "annotated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +99,26 @@ def build_tiles(
         raise BuildError(f"{folder} is not empty; give a new folder for the tiles", "out")
     manifest = assign_splits(manifest, seed=seed)
     annotated = [row for row in manifest.rows if row.targets]
-    for name in ("channels", *ANNOTATED_TARGETS, "annotated"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    jobs = [(manifest.folder, row, folder, settings) for row in annotated]
+    if not annotated:
+        raise BuildError("no image of the manifest is annotated; give targets and annotations")
+    # Only what is complete gets the folder's name, so that a failed build can simply be repeated.
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name in _SUBFOLDERS:
+        (partial / name).mkdir(parents=True)
+    jobs = [(manifest.folder, row, partial, settings) for row in annotated]
     results = executor.map(cut_row, jobs) if executor else map(cut_row, jobs)
     records: list[dict[str, str]] = []
     for done, rows in enumerate(results, start=1):
         records += rows
         if progress:
             progress("tiles", done, len(jobs))
+    if not records:
+        raise BuildError("no tile lies in an annotated area; draw the areas over the images")
     skipped = tuple(row.image for row in manifest.rows if not row.targets)
-    return _finish(folder, records, skipped, settings)
+    described = _describe(partial, records, settings)
+    partial.replace(folder)
+    return BuildSummary(folder, images_without_annotation=skipped, **described)
 
 
 def manifest_hash(folder: str | Path) -> str:
@@ -125,36 +137,25 @@ def manifest_hash(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _finish(
-    folder: Path,
-    records: Sequence[Mapping[str, str]],
-    skipped: tuple[str, ...],
-    settings: TileSettings,
-) -> BuildSummary:
-    if not records:
-        raise BuildError("no image of the manifest is annotated; give targets and annotations")
+def _describe(
+    folder: Path, records: Sequence[Mapping[str, str]], settings: TileSettings
+) -> dict[str, Any]:
+    """Write the table and the description of all tiles; return what was counted."""
     with (folder / "tiles.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, TILE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
-    for name in ("channels", *ANNOTATED_TARGETS, "annotated"):
+    for name in _SUBFOLDERS:
         if not any((folder / name).iterdir()):
             (folder / name).rmdir()
-    summary = BuildSummary(
-        folder,
-        len(records),
-        {split: sum(record["split"] == split for record in records) for split in SPLITS},
-        {name: sum(record["targets"] == name for record in records) for name in ANNOTATED_TARGETS},
-        skipped,
-        manifest_hash(folder),
-    )
-    described = {
-        "mpp_um": settings.mpp_um,
-        "tile_px": settings.tile_px,
-        "tiles": summary.tiles,
-        "tiles_by_split": summary.tiles_by_split,
-        "tiles_by_target": summary.tiles_by_target,
-        "manifest_hash": summary.manifest_hash,
+    counted = {
+        "tiles": len(records),
+        "tiles_by_split": {s: sum(record["split"] == s for record in records) for s in SPLITS},
+        "tiles_by_target": {
+            t: sum(record["targets"] == t for record in records) for t in ANNOTATED_TARGETS
+        },
+        "manifest_hash": manifest_hash(folder),
     }
+    described = {"mpp_um": settings.mpp_um, "tile_px": settings.tile_px, **counted}
     (folder / "tiles.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return summary
+    return counted

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.errors import ManifestError
-from datasets.rows import COLUMNS, OPTIONAL_COLUMNS, Row, parse_row
+from datasets.rows import COLUMNS, OPTIONAL_COLUMNS, Row, file_sha256, parse_row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +98,23 @@ class Manifest:
             for row in self.rows
         )
         return dataclasses.replace(self, folder=folder, rows=rows)
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 over all that a build depends on: cells, images, annotations.
+
+        Where the files lie does not matter, what they hold and how rows describe them does.
+        """
+        digest = hashlib.sha256()
+        for row in self.rows:
+            described = row.cells() | {
+                "image": file_sha256(self.path(row.image)),
+                "annotation": ";".join(
+                    f"{target}={file_sha256(self.path(name))}"
+                    for target, name in sorted(row.annotation.items())
+                ),
+            }
+            digest.update(json.dumps(described, sort_keys=True).encode())
+        return digest.hexdigest()
 
     def path(self, name: str) -> Path:
         """Return where the file `name` of a row lies."""

@@ -86,11 +86,11 @@ class TileDataset(Dataset[TileItem]):
     def __getitem__(self, index: int) -> TileItem:
         row = self.rows[index]
         image, labels, weight = self._read(row)
-        image, *masks = _pad([image, *labels.values(), weight], self.tile_px)
-        masks[-1][labels_padding(weight.shape, self.tile_px)] = 0
+        image, *masks = _pad_unlearnt([image, *labels.values(), weight], self.tile_px)
         if self.transform is not None:
             changed = self.transform(image=image, masks=masks)
-            image, masks = changed["image"], list(changed["masks"])
+            arrays = [changed["image"], *changed["masks"]]
+            image, *masks = _pad_unlearnt(arrays, self.tile_px)
         image, *masks = _crop([image, *masks], self.tile_px, random=self.transform is not None)
         *drawn, weight = masks
         target, annotated = target_arrays(dict(zip(labels, drawn, strict=True)))
@@ -116,26 +116,30 @@ class TileDataset(Dataset[TileItem]):
         return image, labels, weight
 
 
-def labels_padding(shape: tuple[int, ...], tile_px: int) -> npt.NDArray[np.bool_]:
-    """Return where a tile of `shape`, padded to `tile_px`, is padding, bool (H, W)."""
-    real = _pad([np.ones(shape, np.bool_)], tile_px, mode="constant")[0]
-    return ~real
-
-
 def _read_png(path: Path) -> Pixels:
     try:
         with Image.open(path, formats=("PNG",)) as image:
-            return np.asarray(image)
+            return np.array(image)  # a copy, which a transform may write to
     except OSError as error:
         raise BuildError(f"{path} is missing or damaged; build the tiles again") from error
 
 
-def _pad(arrays: list[Pixels], tile_px: int, mode: Any = "symmetric") -> list[Pixels]:
-    """Pad (H, W, ...) arrays evenly on both sides to at least `tile_px`; writable copies."""
+def _pad_unlearnt(arrays: list[Pixels], tile_px: int) -> list[Pixels]:
+    """Mirror (H, W, ...) arrays evenly at their borders up to `tile_px`; the last becomes 0 there.
+
+    Arrays that are large enough come back as they are.
+    """
     height, width = arrays[0].shape[:2]
     short = [max(0, tile_px - height), max(0, tile_px - width)]
+    if not any(short):
+        return arrays
     around = [(missing // 2, missing - missing // 2) for missing in short]
-    return [np.pad(array, [*around, *[(0, 0)] * (array.ndim - 2)], mode=mode) for array in arrays]
+    *mirrored, weight = arrays
+    padded = [
+        np.pad(array, [*around, *[(0, 0)] * (array.ndim - 2)], mode="symmetric")
+        for array in mirrored
+    ]
+    return [*padded, np.pad(weight, around)]
 
 
 def _crop(arrays: list[Pixels], tile_px: int, *, random: bool) -> list[Pixels]:

@@ -146,6 +146,7 @@ def test_label_images_of_8_and_16_bit(tmp_path: Path, suffix: str, dtype: type) 
     """A label image gives its numbers back, whatever its format and depth."""
     pixels = np.zeros(SIZE[::-1], dtype)
     pixels[2:5, 3:9] = np.iinfo(dtype).max
+    pixels[2:5, 9:12] = 3
     path = tmp_path / f"labels{suffix}"
     if suffix == ".png":
         Image.fromarray(pixels).save(path)
@@ -154,6 +155,26 @@ def test_label_images_of_8_and_16_bit(tmp_path: Path, suffix: str, dtype: type) 
     found = open_annotation(path, "vegf_cell", SIZE).read(FRAME)
     assert np.array_equal(found.labels, pixels)
     assert found.complete.all()
+
+
+def test_cells_of_a_binary_mask_are_numbered(tmp_path: Path) -> None:
+    """In a 0/255 mask of cells each connected one is a cell; a vessel mask stays as it is."""
+    pixels = np.zeros(SIZE[::-1], np.uint8)
+    pixels[2:5, 3:9] = pixels[10:12, 10:12] = 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    cells = open_annotation(tmp_path / "mask.png", "vegf_cell", SIZE).read(FRAME).labels
+    assert [(cells == number).sum() for number in (1, 2)] == [18, 4]
+    vessels = open_annotation(tmp_path / "mask.png", "vessel", SIZE).read(FRAME).labels
+    assert np.array_equal(vessels, pixels)
+
+
+def test_label_image_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    """A TIFF that is called .png is read as the TIFF that it is."""
+    pixels = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE[::-1])
+    tifffile.imwrite(tmp_path / "labels.tif", pixels)
+    (tmp_path / "labels.tif").rename(tmp_path / "labels.png")
+    found = open_annotation(tmp_path / "labels.png", "vegf_cell", SIZE).read(FRAME)
+    assert np.array_equal(found.labels, pixels)
 
 
 def test_label_image_of_another_size_is_refused(tmp_path: Path) -> None:
