@@ -88,12 +88,16 @@ def inspect(tiles: Sequence[NDArray[Any]], info: SourceInfo) -> Inspection:
         The file's own statements.
     """
     full_scale = float(full_scale_of(info.dtype))
-    low = np.min([tile.min(axis=(0, 1)) for tile in tiles], axis=0).astype(float)
-    high = np.max([tile.max(axis=(0, 1)) for tile in tiles], axis=0).astype(float)
-    grey = len(low) == 1
-    if info.colour and len(low) == 3:
+    planes = [cv2.split(np.ascontiguousarray(tile)) for tile in tiles]
+    count = tiles[0].shape[2]
+    spans = [
+        max(float(tile[c].max()) for tile in planes) - min(float(tile[c].min()) for tile in planes)
+        for c in range(count)
+    ]
+    grey = count == 1
+    if info.colour and count == 3:
         tolerance = _EQUAL_LEVELS * (1 if info.dtype == np.uint8 else 257)
-        grey = max(_greatest_difference(tile) for tile in tiles) <= tolerance
+        grey = all(_greatest_difference(*tile) <= tolerance for tile in planes)
     pixels = sum(tile.shape[0] * tile.shape[1] for tile in tiles)
     step = max(1, math.isqrt(pixels // _LUMINANCE_PX))
     thinned = [tile[::step, ::step].mean(axis=2, dtype=np.float32).ravel() for tile in tiles]
@@ -101,7 +105,7 @@ def inspect(tiles: Sequence[NDArray[Any]], info: SourceInfo) -> Inspection:
     quartile, median = (float(value) for value in np.percentile(luminance, (25.0, 50.0)))
     return Inspection(
         grey=grey,
-        blank=bool((high - low).max() <= 0.02 * full_scale),
+        blank=max(spans) <= 0.02 * full_scale,
         bright=median > 0.42 and quartile > 0.2,
     )
 
@@ -209,8 +213,7 @@ def _check_names(mapping: Mapping[str, int]) -> None:
             )
 
 
-def _greatest_difference(tile: NDArray[Any]) -> int:
+def _greatest_difference(red: NDArray[Any], green: NDArray[Any], blue: NDArray[Any]) -> int:
     """Return how far apart the three channels of any pixel lie at most."""
-    red, green, blue = (np.ascontiguousarray(tile[..., c]) for c in range(3))
     pairs = ((red, green), (green, blue), (red, blue))
     return max(int(cv2.absdiff(a, b).max()) for a, b in pairs)

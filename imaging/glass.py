@@ -22,6 +22,8 @@ _FLAT_WINDOW_PX = 7
 _SMOOTH_SIGMA_PX = 2.0
 # Across this belt beside unscanned fill, windows see both it and glass.
 _SEAM_PX = 9
+# Along a circle a share of 0.22 runs within 10° of rows and columns.
+_STRAIGHT_SHARE = 0.6
 # Local deviation of noise alone, over a window of 49 pixels, stays under 1.4 times its SD.
 _FLAT_SD = 2.0
 # The tissue's edge is a step: just outside, the median exceeds the glass by this many tolerances.
@@ -70,8 +72,8 @@ def find_glass(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where the slide is empty.
 
-    Scanners fill what they did not scan with pure white or black; where such a fill is found,
-    glass is looked for beside it too.
+    Scanners and stitching programs fill the fields that were not scanned with pure white or
+    black; where such a fill, bounded by straight lines, is found, glass is looked for beside it.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def find_glass(
         return none, none
     view = _View([np.ascontiguousarray(plane, dtype=np.float32) for plane in planes])
     fill = view.fill(rule)
-    if not _large_border_areas(fill, min_px).any():
+    if not _large_border_areas(fill, min_px).any() or not _rectilinear(fill):
         return _proven(view, none, ~none, rule, mpp_um, min_px), none
     scanned = cv2.erode((~fill).astype(np.uint8), _disc(_SEAM_PX)).astype(bool)
     glass = none
@@ -203,6 +205,21 @@ def _roomy(quiet: NDArray[np.bool_], mpp_um: float) -> NDArray[np.bool_]:
     beyond = cv2.distanceTransform(1 - core, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     covered = (beyond <= radius_px * 1.5) & (padded > 0)
     return np.asarray(covered[pad:-pad, pad:-pad])
+
+
+def _rectilinear(fill: NDArray[np.bool_]) -> bool:
+    """Return whether an area ends mostly along rows and columns, as unscanned fields do.
+
+    Glass that saturates the camera is as constant, but ends where the tissue begins.
+    """
+    blurred = cv2.GaussianBlur(fill.astype(np.float32), (0, 0), 2 * _SMOOTH_SIGMA_PX)
+    dx, dy = (cv2.Sobel(blurred, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    steepness = np.hypot(dx, dy)
+    edge = steepness > 0.5 * max(float(steepness.max()), 1e-6)
+    if not edge.any():
+        return False
+    off_axis = np.minimum(np.abs(dx[edge]), np.abs(dy[edge])) / steepness[edge]
+    return float((off_axis < math.sin(math.radians(10.0))).mean()) > _STRAIGHT_SHARE
 
 
 def _grown(glass: NDArray[np.bool_], level: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -43,6 +43,7 @@ QUANTISATION_SD = 1.0 / math.sqrt(12.0)
 SCALING_MPP_UM = 0.5
 _SAMPLE_PX = 256
 _SAMPLE_COUNT = 64
+_RIM_UM = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,39 +230,55 @@ def plane_scaling(
     masks : sequence of ndarray of bool, shape (H, W), optional
         Where each sample is tissue; everywhere if absent.
     """
-    planes = [tile[..., channel].astype(np.float32) for tile in tiles]
+    planes = [np.ascontiguousarray(tile[..., channel]) for tile in tiles]
     if masks is None:
         values = np.concatenate([plane.ravel() for plane in planes])
     else:
         values = np.concatenate([p[m] for p, m in zip(planes, masks, strict=True)])
-    low, middle, high = (
-        float(value) for value in np.percentile(values, (LOW_PERCENTILE, 50.0, HIGH_PERCENTILE))
-    )
-    noise_sd = max(estimate_noise(planes), QUANTISATION_SD)
+    low, middle, high = _percentiles(values, (LOW_PERCENTILE, 50.0, HIGH_PERCENTILE))
+    noise_sd = max(estimate_noise(planes, masks), QUANTISATION_SD)
     high = max(high, low + NOISE_FLOOR_SD * noise_sd)
     return PlaneScaling(channel, low, high, noise_sd, background=middle)
 
 
-def estimate_noise(planes: Sequence[NDArray[np.floating]]) -> float:
+def estimate_noise(
+    planes: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]] | None = None
+) -> float:
     """Return the SD of the noise, in grey values.
 
     The median absolute response to the Laplacian difference kernel of Immerkær (Comput Vis Image
     Underst 64:300, 1996), which neither a ramp nor a gentle slope excites; where more than half
     of the responses are 0, as in a dark frame clipped at 0, their mean.
+
+    Parameters
+    ----------
+    planes : sequence of ndarray, shape (H, W)
+        Samples of one channel.
+    masks : sequence of ndarray of bool, shape (H, W), optional
+        Where each sample counts; everywhere if absent.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
-    responses = [
-        np.abs(cv2.filter2D(plane.astype(np.float32), -1, kernel))[1:-1, 1:-1].ravel()
-        for plane in planes
-        if min(plane.shape) >= 3
-    ]
-    if not responses:
+    responses = []
+    for index, plane in enumerate(planes):
+        if min(plane.shape) < 3:
+            continue
+        response = np.abs(cv2.filter2D(plane.astype(np.float32), -1, kernel))[1:-1, 1:-1]
+        responses.append(response.ravel() if masks is None else response[masks[index][1:-1, 1:-1]])
+    response = np.concatenate(responses) if responses else np.zeros(0, dtype=np.float32)
+    if not response.size:
         return 0.0
-    response = np.concatenate(responses)
     median = float(np.median(response))
     if median > 0:
         return 1.4826 * median / 6.0
     return math.sqrt(math.pi / 2.0) * float(response.mean()) / 6.0
+
+
+def _percentiles(values: NDArray[Any], ranks: Sequence[float]) -> list[float]:
+    """Return percentiles; of whole grey levels by their counts, which is ten times faster."""
+    if not np.issubdtype(values.dtype, np.unsignedinteger):
+        return [float(value) for value in np.percentile(values, ranks)]
+    share = np.cumsum(np.bincount(values)) * (100.0 / len(values))
+    return [float(np.searchsorted(share, rank)) for rank in ranks]
 
 
 def marker_channels(pixels: NDArray[Any], scaling: MarkerScaling) -> NDArray[np.float32]:
@@ -353,11 +370,20 @@ def _samples(
     for box in boxes[::step]:
         tiles.append(image.read_region(*box, grid_um))
         masks.append(
-            np.ones((box[3], box[2]), dtype=bool) if tissue is None else tissue.read(*box, grid_um)
+            np.ones((box[3], box[2]), dtype=bool)
+            if tissue is None
+            else _inner(tissue.read(*box, grid_um), grid_um)
         )
     if not any(mask.any() for mask in masks):
         masks = [np.ones_like(mask) for mask in masks]
     return tiles, masks
+
+
+def _inner(mask: NDArray[np.bool_], mpp_um: float) -> NDArray[np.bool_]:
+    """Return tissue without its rim, where the glass's darkness would set the low percentile."""
+    side = 2 * max(1, round(_RIM_UM / mpp_um)) + 1
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((side, side), dtype=np.uint8)) > 0
+    return np.asarray(inner) if inner.any() else mask
 
 
 def _sample_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
