@@ -127,7 +127,10 @@ class _Nodes:
 def _contract(
     parts: GraphParts, nodes: _Nodes, half_node: Ints, partner: Ints, raw: Ints, raw_open: Bools
 ) -> tuple[Bools, int, Ints]:
-    """Return which fragments (F,) lie inside a cluster, and the cluster of each junction (J,)."""
+    """Return which fragments (F,) lie inside a cluster, and the cluster of each junction (J,).
+
+    Marks in `raw_open` the chains of which this cannot be told yet.
+    """
     length = np.zeros(len(raw_open), np.int64)
     np.add.at(length, raw, parts.length)
     chain, ends = terminals(partner, raw)
@@ -138,6 +141,8 @@ def _contract(
     count, cluster_of = components(len(nodes.radius), node[short, 0], node[short, 1])
     inside = np.zeros(len(raw_open), np.bool_)
     inside[chain[short]] = True
+    # A junction that goes on beyond the core may have a larger radius there.
+    raw_open[chain[~short & np.append(nodes.open, False)[node].any(axis=1)]] = True
     return inside[raw], count, cluster_of
 
 

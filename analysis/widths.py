@@ -44,18 +44,18 @@ def normals(skeleton: Skeleton) -> tuple[Floats, Floats]:
     place = np.arange(count)
     chain = np.repeat(np.arange(len(chains.ring)), chains.size)
     first, last = chains.offset[:-1][chain], chains.offset[1:][chain] - 1
-    ring = chains.ring[chain]
-    ahead, behind = place + TANGENT_PX, place - TANGENT_PX
     size = last - first + 1
-    ahead = np.where(ring & (ahead > last), first + (ahead - first) % size, np.minimum(ahead, last))
-    behind = np.where(
-        ring & (behind < first), first + (behind - first) % size, np.maximum(behind, first)
-    )
+    ring = chains.ring[chain]
+    # On a small ring the chord would close upon itself.
+    hop = np.where(ring, np.clip(size // 4, 1, TANGENT_PX), TANGENT_PX)
+    ahead, behind = place + hop, place - hop
+    ahead = np.where(ring & (ahead > last), ahead - size, np.minimum(ahead, last))
+    behind = np.where(ring & (behind < first), behind + size, np.maximum(behind, first))
     y, x = graph.y[chains.pixel], graph.x[chains.pixel]
     dy = (y[ahead] - y[behind]).astype(np.float32)
     dx = (x[ahead] - x[behind]).astype(np.float32)
+    dx[(dy == 0) & (dx == 0)] = 1.0  # a lone pixel has no direction: any normal will do
     norm = np.hypot(dy, dx)
-    norm[norm == 0] = 1.0
     return dx / norm, -dy / norm
 
 
