@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -231,6 +232,7 @@ def _write_fluorescence(path: Path, section: SyntheticSection) -> None:
         compression="deflate",
         metadata={
             "axes": "CYX",
+            "UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, path.name)}",  # the same each time
             "PhysicalSizeX": mpp_um,
             "PhysicalSizeXUnit": "µm",
             "PhysicalSizeY": mpp_um,
