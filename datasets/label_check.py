@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import cv2
 import numpy as np
@@ -130,10 +129,12 @@ def _object_sizes_px(found: Labels, target: str) -> npt.NDArray[np.int64]:
 
 
 def _max_radius_px(mask: npt.NDArray[np.bool_]) -> float:
+    """Return the radius of the largest disc in a mask that goes on beyond the image's border."""
     padded = np.pad(mask.astype(np.uint8), 1, mode="edge")
-    distance: npt.NDArray[Any] = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # A full mask has no outside to measure to; its half side is the largest disc then.
-    return float(min(distance.max(), max(mask.shape) / 2))
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    # Distances run to the centre of the next pixel outside, half a pixel beyond the outline. A
+    # full mask has no outside; its half side is the largest disc then.
+    return float(min(distance.max() - 0.5, max(mask.shape) / 2))
 
 
 def _is_single_number(labels: npt.NDArray[np.int32]) -> bool:

@@ -1,0 +1,217 @@
+"""A check finds what would spoil a training, and says in which image."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.annotations import LabelImage
+from datasets.check import CheckReport, check_manifest
+from datasets.contact_sheet import COLOURS, write_contact_sheet
+from datasets.duplicates import duplicates, fingerprint
+from datasets.errors import BuildError
+from datasets.label_check import implausibilities, measure_labels
+from datasets.manifest import Manifest
+from datasets.rows import Row, file_sha256
+from datasets.vessmap import vessmap_manifest
+
+SIDE = 96
+
+
+def picture(seed: int) -> np.ndarray:
+    """Return a fluorescence-like picture (H, W) of smooth blobs, another for each seed."""
+    coarse = np.random.default_rng(seed).integers(0, 200, (12, 12)).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def bar() -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[40:52, 8:88] = 255
+    return mask
+
+
+def row(folder: Path, name: str, pixels: np.ndarray, mask: np.ndarray | None) -> Row:
+    Image.fromarray(pixels).save(folder / f"{name}.png")
+    if mask is not None:
+        Image.fromarray(mask).save(folder / f"{name}_mask.png")
+    return Row(
+        image=f"{name}.png",
+        animal=name,
+        group="control",
+        modality="fluorescence",
+        mpp_um=0.5,
+        annotation={} if mask is None else {"vessel": f"{name}_mask.png"},
+        targets=() if mask is None else ("vessel",),
+        split="train",
+        licence="CC0",
+        sha256=file_sha256(folder / f"{name}.png"),
+    )
+
+
+def with_val(folder: Path, *rows: Row) -> Manifest:
+    val = dataclasses.replace(row(folder, "val", picture(99), bar()), split="val")
+    return Manifest(folder, (*rows, val))
+
+
+def said(report: CheckReport) -> list[tuple[str, str, str]]:
+    return [(finding.severity, finding.topic, finding.image) for finding in report.findings]
+
+
+def test_clean_manifest_has_no_findings(tmp_path: Path) -> None:
+    """Two different, annotated, licensed images of two animals give nothing to say."""
+    report = check_manifest(with_val(tmp_path, row(tmp_path, "a", picture(1), bar())))
+    assert report.findings == ()
+    assert (report.images, report.animals) == (2, 2)
+
+
+def test_balance_counts_area_and_objects(tmp_path: Path) -> None:
+    """A bar of 12 × 80 px at 0.5 µm is 240 µm² of 2304, one object in one image."""
+    report = check_manifest(with_val(tmp_path, row(tmp_path, "a", picture(1), bar())))
+    train, val = report.balance
+    assert (train.split, val.split) == ("train", "val")
+    assert (train.images, train.animals, train.objects) == (1, 1, 1)
+    assert train.annotated_mm2 == pytest.approx(2304e-6)
+    assert train.positive_mm2 == pytest.approx(240e-6)
+
+
+def test_animal_in_two_splits_is_an_error(tmp_path: Path) -> None:
+    """A leaking animal is named with its splits."""
+    first = row(tmp_path, "a", picture(1), bar())
+    second = dataclasses.replace(row(tmp_path, "b", picture(2), bar()), animal="a", split="test")
+    report = check_manifest(with_val(tmp_path, first, second))
+    assert said(report) == [("error", "leakage", "")]
+    assert "'a' is in train and test" in report.errors[0].message
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("exact", [True, False])
+def test_same_picture_twice(tmp_path: Path, split: str, exact: bool) -> None:
+    """A picture again, even turned and dimmed, is an error across splits, else a warning."""
+    original = picture(1)
+    again = original if exact else np.rot90(original * 0.7).astype(np.uint8)
+    first = row(tmp_path, "a", original, bar())
+    second = dataclasses.replace(row(tmp_path, "b", again, bar()), split=split)
+    report = check_manifest(with_val(tmp_path, first, second))
+    severity = "error" if split == "val" else "warning"
+    assert said(report) == [(severity, "duplicate", "b.png")]
+    expected = "the same file as a.png" if exact else "nearly the same picture as a.png"
+    assert expected in report.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((SIDE, SIDE), np.uint8), "no vessel is outlined"),
+        (255 - bar(), "is the mask inverted"),
+        (np.eye(SIDE, dtype=np.uint8) * 255, "centre-lines"),
+    ],
+)
+def test_implausible_outlines_are_warned_of(tmp_path: Path, mask: np.ndarray, message: str) -> None:
+    """Empty, inverted and hair-thin masks are pointed out."""
+    report = check_manifest(with_val(tmp_path, row(tmp_path, "a", picture(1), mask)))
+    assert {finding.severity for finding in report.findings} == {"warning"}
+    assert any(message in finding.message for finding in report.findings)
+
+
+def test_wrong_pixel_size_shows_in_the_radius() -> None:
+    """A bar 48 px wide is a vessel at 0.5 µm/px and far too wide at 5 µm/px."""
+    mask = np.zeros((200, 200), np.uint8)
+    mask[76:124] = 255
+    right = measure_labels(LabelImage(mask), "vessel", (200, 200), 0.5)
+    assert right.max_radius_um == pytest.approx(12.0, abs=0.5)
+    assert implausibilities(right) == []
+    wrong = measure_labels(LabelImage(mask), "vessel", (200, 200), 5.0)
+    assert "is mpp_um right?" in implausibilities(wrong)[0]
+
+
+def test_cells_with_one_number_or_wrong_size_are_doubted() -> None:
+    """Specks, giants, and cells that share a number are each named."""
+    labels = np.zeros((400, 400), np.int32)
+    labels[:3, :3], labels[100:300, 100:300], labels[350:370, 350:370] = 1, 2, 3
+    doubts = " ".join(
+        implausibilities(measure_labels(LabelImage(labels), "vegf_cell", (400, 400), 0.5))
+    )
+    assert "1 of 3 objects are under 20 µm²" in doubts
+    assert "1 of 3 objects are over 2500 µm²" in doubts
+    shared = (labels == 3).astype(np.int32)
+    shared[10:30, 10:30] = 1
+    doubts = " ".join(
+        implausibilities(measure_labels(LabelImage(shared), "vegf_cell", (400, 400), 0.5))
+    )
+    assert "all cells have one number" in doubts
+
+
+def test_mask_of_another_size_and_unreadable_image_are_errors(tmp_path: Path) -> None:
+    """What cannot be built is an error of that image, and the other images are still checked."""
+    small = row(tmp_path, "a", picture(1), np.zeros((8, 8), np.uint8))
+    broken = row(tmp_path, "b", picture(2), bar())
+    (tmp_path / "b.png").write_text("text")
+    report = check_manifest(with_val(tmp_path, small, broken))
+    assert said(report)[:2] == [("error", "annotation", "a.png"), ("error", "image", "b.png")]
+    assert report.balance[-1].split == "val"
+
+
+def test_what_is_missing_is_warned_of(tmp_path: Path) -> None:
+    """No annotation, no hash, no licence, and a split without a target are warnings."""
+    bare = dataclasses.replace(row(tmp_path, "a", picture(1), None), licence="", sha256="")
+    report = check_manifest(Manifest(tmp_path, (bare, row(tmp_path, "b", picture(2), bar()))))
+    assert said(report) == [
+        ("warning", "annotation", "a.png"),
+        ("warning", "provenance", "a.png"),
+        ("warning", "provenance", "a.png"),
+        ("warning", "balance", ""),
+    ]
+    assert "'val'" in report.findings[-1].message
+
+
+def test_report_is_plain_json(tmp_path: Path) -> None:
+    """The report serialises as JSON with its counts."""
+    bare = row(tmp_path, "a", picture(1), None)
+    report = check_manifest(with_val(tmp_path, bare))
+    again = json.loads(json.dumps(report.to_dict()))
+    assert (again["images"], again["errors"], again["warnings"]) == (2, 0, 2)
+
+
+def test_contact_sheet_shows_every_image_with_its_outline(tmp_path: Path) -> None:
+    """The sheet has a picture for each image, with the outline in the colour of its legend."""
+    manifest = with_val(tmp_path, row(tmp_path, "a", picture(1), bar()))
+    report = check_manifest(manifest, thumbnails=True)
+    assert [thumbnail.lines[0] for thumbnail in report.thumbnails] == ["a.png", "val.png"]
+    rgb = report.thumbnails[0].rgb
+    outline = (rgb == COLOURS["vessel"]).all(axis=-1)
+    assert outline.sum() == 2 * 80 + 2 * 12 - 4
+    path = write_contact_sheet(report.thumbnails, tmp_path / "sheet.png")
+    with Image.open(path) as sheet:
+        assert sheet.mode == "RGB"
+        assert sheet.width > 2 * SIDE
+    with pytest.raises(BuildError, match="no image"):
+        write_contact_sheet((), tmp_path / "none.png")
+
+
+def test_unrelated_and_blank_pictures_are_no_duplicates() -> None:
+    """Of thirty unrelated pictures and two blank ones, none is a near duplicate."""
+    prints = [fingerprint(str(seed), picture(seed)) for seed in range(30)]
+    prints += [fingerprint(f"blank{grey}", np.full((SIDE, SIDE), grey)) for grey in (0, 9)]
+    assert duplicates(prints) == []
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_turned_flipped_and_halved_pictures_are_duplicates(turns: int) -> None:
+    """A quarter turn, a mirror image and half the size do not hide a duplicate."""
+    original = picture(5)
+    changed = np.asarray(Image.fromarray(np.rot90(original[:, ::-1], turns)).resize((48, 48)))
+    assert duplicates([fingerprint("a", original), None, fingerprint("b", changed)]) == [
+        (0, 2, False)
+    ]
+
+
+def test_vessmap_is_clean(shared_data: Path) -> None:
+    """The real crops hold no error: no leak, no duplicate, no mask of another size."""
+    report = check_manifest(vessmap_manifest(shared_data / "vessmap"))
+    assert report.errors == ()
+    assert {finding.topic for finding in report.warnings} <= {"labels"}
