@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 from skimage.segmentation import watershed
 
 from analysis.masks import MaskLike
@@ -113,20 +114,25 @@ def _flood(
 ) -> npt.NDArray[np.int32]:
     """Spread seeds over the mask; only parts with several seeds need the watershed."""
     inside = seeds > 0
-    pairs = np.unique(np.stack([parts[inside], seeds[inside]]), axis=1)
-    several = np.bincount(pairs[0], minlength=count) > 1
+    part_of_seed = np.zeros(int(seeds.max()) + 1, np.int32)
+    part_of_seed[seeds[inside]] = parts[inside]
+    several = np.bincount(part_of_seed[1:], minlength=count) > 1
     sole = np.zeros(count, np.int32)
-    sole[pairs[0]] = pairs[1]
+    sole[part_of_seed] = np.arange(part_of_seed.size)
     sole[several] = 0
+    sole[0] = 0
     labels = sole[parts]
-    crowded = several[parts]
-    if crowded.any():
-        depth = np.where(crowded, centre, 0).astype(np.int16)
-        inner = np.where(crowded, seeds, 0)
+    boxes = find_objects(np.where(several[parts], parts, 0))
+    # One part at a time: ties between equal depths fall by the order of all seeds in the queue, so
+    # that a cluster seen beside others could be parted otherwise than alone.
+    for number in np.flatnonzero(several).tolist():
+        box = boxes[number - 1]
+        own = parts[box] == number
+        inner = np.where(own, seeds[box], 0)
         shared = watershed(  # type: ignore[no-untyped-call]
-            -depth, inner, mask=crowded, connectivity=2
+            -centre[box].astype(np.int16), inner, mask=own, connectivity=2
         )
-        labels = np.where(crowded, shared, labels)
+        labels[box][own] = shared[own]
     return np.asarray(labels, np.int32)
 
 
@@ -183,19 +189,19 @@ def _clusters_cut(
     mask: npt.NDArray[np.bool_], core: Window, window: Window, height: int, width: int
 ) -> int:
     """Count connected parts that lie in the core and reach the window's border in the image."""
-    _, parts = _parts(mask)
+    count, parts = _parts(mask)
     borders = [
         (window.y > 0, parts[:_RIM_PX]),
         (window.bottom < height, parts[-_RIM_PX:]),
         (window.x > 0, parts[:, :_RIM_PX]),
         (window.right < width, parts[:, -_RIM_PX:]),
     ]
-    reaching = [np.unique(line) for inner, line in borders if inner]
-    if not reaching:
-        return 0
-    inside = np.unique(parts[core.within(window).slices()])
-    cut = np.intersect1d(np.concatenate(reaching), inside)
-    return int(np.count_nonzero(cut))
+    reaching, inside = np.zeros((2, count), np.bool_)
+    for inner, line in borders:
+        if inner:
+            reaching[line] = True
+    inside[parts[core.within(window).slices()]] = True
+    return int(np.count_nonzero((reaching & inside)[1:]))
 
 
 def _owned(

@@ -1,0 +1,223 @@
+"""Cells are told apart and counted as a person would, in blocks of any size."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from analysis.cell_tally import CellTally, finish, measure_cells, tally_block
+from analysis.cells import CellSettings, label_cells
+from imaging.tiles import Window, grid
+
+SETTINGS = CellSettings(mpp_um=0.5, level=128, min_cell_area_um2=25.0)
+Bytes = npt.NDArray[np.uint8]
+
+
+def section(discs: list[tuple[int, int, int]], height: int, width: int) -> tuple[Bytes, Bytes]:
+    """Return (probability, depth) of discs (x, y, radius): depth is 255 in their middles."""
+    rows, columns = np.mgrid[:height, :width]
+    depth = np.zeros((height, width))
+    for x, y, radius in discs:
+        distance = np.hypot(columns - x, rows - y)
+        depth = np.maximum(depth, np.clip(1 - distance / (radius + 1), 0, 1))
+    return np.where(depth > 0, 255, 0).astype(np.uint8), np.rint(255 * depth).astype(np.uint8)
+
+
+def disc_px(radius: int) -> int:
+    """Return the number of pixels whose centre is closer than radius + 1."""
+    rows, columns = np.mgrid[-radius - 1 : radius + 2, -radius - 1 : radius + 2]
+    return int(np.count_nonzero(np.hypot(rows, columns) < radius + 1))
+
+
+def scattered(seed: int, count: int = 60, size: int = 400) -> list[tuple[int, int, int]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (int(x), int(y), int(r))
+        for x, y, r in zip(
+            rng.integers(0, size, count),
+            rng.integers(0, size, count),
+            rng.integers(5, 16, count),
+            strict=True,
+        )
+    ]
+
+
+def test_separate_discs_are_counted_with_their_area() -> None:
+    """Three discs far apart are three cells with the area of their pixels."""
+    probability, depth = section([(30, 30, 10), (80, 30, 10), (50, 80, 12)], 120, 120)
+    outcome = measure_cells(probability, depth, SETTINGS)
+    areas = [disc_px(10) / 4, disc_px(10) / 4, disc_px(12) / 4]
+    assert outcome.cells.positive_count == 3
+    assert outcome.cells.cell_area_um2.mean == pytest.approx(np.mean(areas))
+    assert outcome.cells.cell_area_um2.median == pytest.approx(np.median(areas))
+    assert outcome.area_mm2 == pytest.approx(120 * 120 * 0.25e-6)
+    assert outcome.cells.positive_density_per_mm2 == pytest.approx(3 / outcome.area_mm2)
+    assert outcome.cells.positive_area_fraction == np.count_nonzero(probability) / 120**2
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_touching_discs_are_two_cells_of_equal_size(turns: int) -> None:
+    """Two discs that overlap by a quarter of their radius are parted in the middle."""
+    probability, depth = section([(40, 40, 12), (61, 40, 12)], 80, 100)
+    labels = label_cells(np.rot90(probability, turns), np.rot90(depth, turns), SETTINGS)
+    areas = np.bincount(labels.ravel())[1:]
+    assert len(areas) == 2
+    assert abs(int(areas[0]) - int(areas[1])) <= 0.05 * areas.sum()
+
+
+def test_a_faint_or_flat_cell_is_one_cell() -> None:
+    """A part of the mask without any predicted depth still counts once."""
+    probability, _ = section([(30, 30, 10)], 60, 60)
+    assert label_cells(probability, np.zeros_like(probability), SETTINGS).max() == 1
+    assert label_cells(probability, np.full_like(probability, 80), SETTINGS).max() == 1
+
+
+def test_small_specks_are_no_cells_but_area() -> None:
+    """An object under the smallest area is not counted; its pixels stay positive."""
+    probability, depth = section([(30, 30, 10), (60, 60, 3)], 90, 90)
+    cells = measure_cells(probability, depth, SETTINGS).cells
+    assert disc_px(3) / 4 < 25 < disc_px(10) / 4
+    assert cells.positive_count == 1
+    assert cells.positive_area_fraction == (disc_px(10) + disc_px(3)) / 90**2
+
+
+def test_frame_leaves_out_bottom_and_right_only() -> None:
+    """A cell on the top or left border counts, one on the bottom or right border does not."""
+    corners = [(0, 40, 10), (40, 0, 10), (99, 40, 10), (40, 99, 10)]
+    probability, depth = section(corners, 100, 100)
+    assert measure_cells(probability, depth, SETTINGS).cells.positive_count == 2
+
+
+def test_a_cell_belongs_where_its_last_pixel_lies() -> None:
+    """A cell across the border of the tissue counts if its last pixel in reading order is in."""
+    probability, depth = section([(50, 50, 10)], 100, 100)
+    lower, upper = np.zeros((100, 100), np.bool_), np.zeros((100, 100), np.bool_)
+    lower[55:], upper[:55] = True, True
+    counts = [
+        measure_cells(probability, depth, SETTINGS, tissue=part).cells.positive_count
+        for part in (lower, upper)
+    ]
+    assert counts == [1, 0]
+
+
+@pytest.mark.parametrize("block_px", [64, 100, 256])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_blocks_change_nothing(seed: int, block_px: int) -> None:
+    """Count, areas, and intensities of crowded cells are the same whatever the block."""
+    probability, depth = section(scattered(seed), 400, 400)
+    tissue = np.random.default_rng(seed).random((400, 400)) < 0.8
+    stain = np.random.default_rng(9).random((400, 400)).astype(np.float32)
+
+    def measured(block: int) -> CellTally:
+        tally = CellTally()
+        for tile in grid(400, 400, block, 0):
+            tally += tally_block(
+                probability,
+                depth,
+                tile.core,
+                SETTINGS,
+                tissue=tissue,
+                intensity=lambda window: stain[window.slices()],
+            )
+        return tally
+
+    whole, parts = measured(400), measured(block_px)
+    assert whole.areas_px.total() > 20
+    assert parts.areas_px == whole.areas_px
+    assert parts.intensities == whole.intensities
+    assert (parts.positive_px, parts.tissue_px) == (whole.positive_px, whole.tissue_px)
+    assert parts.intensity_sum == pytest.approx(whole.intensity_sum, rel=1e-12)
+    assert parts.clusters_cut == 0
+
+
+def test_a_cluster_wider_than_any_window_is_reported() -> None:
+    """Where everything is positive the count is approximate, and a warning says so."""
+    full = np.full((900, 1800), 255, np.uint8)
+    outcome = measure_cells(full, full, SETTINGS, block_px=64 * 14)
+    assert any("approximate" in warning for warning in outcome.warnings)
+
+
+def test_optical_density_of_half_the_light_is_log_two() -> None:
+    """Cells that let half of the light through have OD 0.30103; sums are OD × area."""
+    probability, depth = section([(30, 30, 10)], 60, 60)
+
+    def half(window: Window) -> npt.NDArray[np.float32]:
+        return np.full((window.height, window.width), math.log10(2), np.float32)
+
+    cells = measure_cells(probability, depth, SETTINGS, intensity=half).cells
+    assert cells.optical_density is not None
+    assert cells.optical_density.mean == pytest.approx(0.30103, abs=1e-6)
+    assert cells.optical_density.median == pytest.approx(0.30103, abs=2.5e-4)
+    assert cells.average_optical_density == pytest.approx(0.30103, abs=1e-6)
+    assert cells.integrated_optical_density == pytest.approx(0.30103 * disc_px(10) / 4, rel=1e-5)
+    assert cells.intensity is None
+
+
+def test_fluorescence_has_intensity_and_no_optical_density() -> None:
+    """Optical densities are null, with a reason, where light is emitted and not absorbed."""
+    probability, depth = section([(30, 30, 10)], 60, 60)
+    outcome = measure_cells(
+        probability,
+        depth,
+        SETTINGS,
+        intensity=lambda w: np.full((w.height, w.width), 42.0, np.float32),
+        modality="fluorescence",
+    )
+    assert outcome.cells.intensity is not None
+    assert outcome.cells.intensity.median == 42.0
+    assert outcome.cells.optical_density is None
+    assert outcome.cells.integrated_optical_density is None
+    assert set(outcome.reasons) == {
+        "cells.optical_density",
+        "cells.integrated_optical_density",
+        "cells.average_optical_density",
+    }
+
+
+def test_intensities_carry_their_caution() -> None:
+    """Whoever reads an optical density is told that DAB is not stoichiometric."""
+    probability, depth = section([(30, 30, 10)], 60, 60)
+    outcome = measure_cells(
+        probability, depth, SETTINGS, intensity=lambda w: np.ones((w.height, w.width), np.float32)
+    )
+    assert any("stoichiometric" in warning for warning in outcome.warnings)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (40, 40)])
+def test_nothing_found_is_zero_or_null(shape: tuple[int, int]) -> None:
+    """No cell: counts and fractions are 0, means are null with a reason."""
+    empty = np.zeros(shape, np.uint8)
+    outcome = measure_cells(
+        empty, empty, SETTINGS, intensity=lambda w: np.ones((w.height, w.width), np.float32)
+    )
+    assert outcome.cells.positive_count == 0
+    assert outcome.cells.positive_density_per_mm2 == 0
+    assert outcome.cells.positive_area_fraction == 0
+    assert outcome.cells.cell_area_um2.mean is None
+    assert "cells.cell_area_um2" in outcome.reasons
+    assert "cells.optical_density" in outcome.reasons
+
+
+def test_no_tissue_is_null() -> None:
+    """Without any tissue a density is null with a reason, not a division by zero."""
+    probability, depth = section([(30, 30, 10)], 60, 60)
+    outcome = measure_cells(probability, depth, SETTINGS, tissue=np.zeros((60, 60), np.bool_))
+    assert outcome.area_mm2 == 0
+    assert outcome.cells.positive_density_per_mm2 is None
+    assert outcome.cells.positive_area_fraction is None
+    assert "cells.positive_density_per_mm2" in outcome.reasons
+
+
+def test_tallies_add_in_any_order() -> None:
+    """The order of tallies does not matter, and the median of an even number is the mean of the middle two."""
+    a = CellTally(10, 4, Counter({400: 1, 800: 1}), 1.0, Counter({2: 4}))
+    b = CellTally(20, 6, Counter({600: 2}), 2.0, Counter({4: 6}))
+    assert a + b == b + a
+    cells = finish(a + b, SETTINGS, "brightfield").cells
+    assert cells.cell_area_um2.median == 150.0
+    assert cells.cell_area_um2.mean == 150.0
+    assert finish(a, SETTINGS, "brightfield").cells.cell_area_um2.median == 150.0
