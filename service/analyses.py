@@ -26,7 +26,7 @@ from service.exporter import Exporter
 from service.form import AnalysisRequest, parse_form
 from service.models import ModelRegistry
 from service.settings import Settings
-from service.store import FILES, SECOND_MASK, UPLOAD_NAME, Store
+from service.store import FILES, SECOND_MASK, UPLOAD_DIR, Store
 from service.uploads import Body, Upload, boundary_of, declared_size, receive_form
 
 _log = structlog.get_logger("angiometry.analyses")
@@ -118,12 +118,11 @@ class Analyses:
     async def _receive(
         self, body: Body, boundary: bytes, analysis_id: uuid.UUID, folder: Path
     ) -> Received:
-        upload = await receive_form(
-            body,
-            boundary,
-            folder / UPLOAD_NAME,
-            limit_bytes=self._settings.max_upload_bytes,
-        )
+        target = folder / UPLOAD_DIR / "image"
+        target.parent.mkdir()
+        limit_bytes = self._settings.max_upload_bytes
+        upload = await receive_form(body, boundary, target, limit_bytes=limit_bytes)
+        target.rename(target.with_name(upload.name))
         parsed = parse_form(upload.fields)
         self._models.path_of(parsed.model)
         return Received(analysis_id, folder, upload, parsed, digest_of(upload))
@@ -149,7 +148,6 @@ class Analyses:
     def _job(self, received: Received) -> worker.Job:
         return worker.Job(
             analysis_id=str(received.analysis_id),
-            name=received.upload.name,
             folder=received.folder,
             request=received.request,
             bundle=self._models.path_of(received.request.model),

@@ -73,10 +73,12 @@ class Slot:
         """
         assert self._executor is not None
         limit_s = self._settings.time_limit_s
-        future = self._executor.submit(function, *args, **kwargs)
+        answer = asyncio.wrap_future(self._executor.submit(function, *args, **kwargs))
+        # Past the time limit nobody waits for how it ends.
+        answer.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             async with asyncio.timeout(limit_s):
-                return await asyncio.shield(asyncio.wrap_future(future))
+                return await asyncio.shield(answer)
         except TimeoutError as error:
             self.close()
             raise WorkerLimitError(

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ENVELOPE_NAME = "envelope.json"
-UPLOAD_NAME = "upload"
+UPLOAD_DIR = "upload"
+"""Holds the uploaded image under its cleaned name, which error messages repeat."""
+
 STORE_NAME = "probabilities.npy"
 PENDING_NAME = "pending.pickle"
 """What the exports of a measured image are drawn from, until they are there."""
@@ -96,8 +98,10 @@ class Store:
 
     def give_up(self, analysis_id: uuid.UUID) -> None:
         """Remove what exports would have been drawn from; the record stays."""
-        for name in (UPLOAD_NAME, STORE_NAME, PENDING_NAME):
-            (self.folder(analysis_id) / name).unlink(missing_ok=True)
+        folder = self.folder(analysis_id)
+        shutil.rmtree(folder / UPLOAD_DIR, ignore_errors=True)
+        for name in (STORE_NAME, PENDING_NAME):
+            (folder / name).unlink(missing_ok=True)
 
     def read_key(self, key: str) -> dict[str, Any] | None:
         """Return what was stored under an Idempotency-Key: the analysis and the body's digest."""

@@ -32,7 +32,8 @@ IMAGE_FIELD = "image"
 # What surrounds the image in a request: part headers and text fields.
 FORM_OVERHEAD_BYTES = 2**16
 _FLUSH_BYTES = 2**20
-_MAX_NAME_LENGTH = 200
+_MAX_STEM_BYTES = 200
+_MAX_SUFFIX_LENGTH = 12
 _DRAIN_LIMIT_S = 10.0
 
 
@@ -287,10 +288,17 @@ class _FormReader:
 
 
 def clean_name(name: str) -> str:
-    """Reduce a client's file name to a last part without control characters, for the record."""
+    """Reduce a client's file name to one that is safe as a file's name here.
+
+    What remains is its last part without control characters, short enough for any file system.
+    """
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    kept = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
-    return kept[:_MAX_NAME_LENGTH] or "image"
+    kept = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip().lstrip(".")
+    stem, dot, suffix = kept.rpartition(".")
+    if not dot or len(suffix) > _MAX_SUFFIX_LENGTH:
+        stem, suffix = kept, ""
+    short = stem.encode()[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
+    return (short or "image") + (f".{suffix}" if suffix else "")
 
 
 def _text(name: str, value: bytes) -> str:

@@ -11,6 +11,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import shutil
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import WorkerLimitError
 from service.form import AnalysisRequest
-from service.store import PENDING_NAME, UPLOAD_NAME
+from service.store import PENDING_NAME, UPLOAD_DIR
 
 if TYPE_CHECKING:
     from analysis.engine import Output
@@ -47,10 +48,9 @@ class Warmth:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to measure: `folder` holds it and takes the results, `name` is the client's."""
+    """One image to measure; `folder` holds it and takes the results."""
 
     analysis_id: str
-    name: str
     folder: Path
     request: AnalysisRequest
     bundle: Path
@@ -86,7 +86,7 @@ class Source:
         from imaging.open import open_image
 
         return open_image(
-            folder / UPLOAD_NAME,
+            next((folder / UPLOAD_DIR).iterdir()),
             self.mpp_um,
             modality=self.modality,
             channels=self.channels,
@@ -189,7 +189,6 @@ def _measure(job: Job) -> Measured:
             progress=count,
             analysis_id=job.analysis_id,
             open_s=time.perf_counter() - start_s,
-            name=job.name,
         )
     write_csv(result.record, job.folder / CSV_NAME)
     (job.folder / PENDING_NAME).write_bytes(pickle.dumps(Pending(result, source)))
@@ -212,7 +211,7 @@ def finish(folder: Path, *, keep_upload: bool) -> None:
     with pending.source.open(folder) as image:
         write_outputs(result, image, {kind: folder / NAME_OF_OUTPUT[kind] for kind in wanted})
     if not keep_upload:
-        (folder / UPLOAD_NAME).unlink()
+        shutil.rmtree(folder / UPLOAD_DIR)
     store.path.unlink()
     # Last, so that a process that dies before is followed by one that does all this again.
     (folder / PENDING_NAME).unlink()

@@ -51,7 +51,7 @@ function clearErrors() {
 }
 
 function showProblem(problem) {
-  const placed = problem.errors.filter((fault) => fieldError(fault.field, sentence(fault.message)));
+  const placed = problem.errors.filter((fault) => fieldError(fault.field, plain(fault)));
   const box = $("problem");
   const hint = placed.length ? [element("p", {}, "Mend what is marked above and measure again.")] : [];
   const others = problem.errors.filter((fault) => !placed.includes(fault));
@@ -65,6 +65,12 @@ function showProblem(problem) {
   box.hidden = false;
   const first = placed.length && form.querySelector(`[name="${placed[0].field}"]`);
   (first && placed[0].field !== "image" ? first : box).focus();
+}
+
+// The service speaks to programs too; here there is a field to type into.
+function plain({ field, message }) {
+  if (field === "mpp_um") return sentence(message.replace(/: give the pixel size in µm with .*$/, ": enter the pixel size here."));
+  return sentence(message);
 }
 
 function sentence(text) {

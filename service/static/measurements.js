@@ -5,7 +5,7 @@ export const GROUPS = [
     ["area_mm2", "Area measured", "mm²", 4],
   ]],
   ["Vessels (CD31)", [
-    ["vessels.area_fraction", "Share of the tissue that is vessel", "%", 2, 100],
+    ["vessels.area_fraction", "Vessel area fraction", "% of tissue", 2, 100],
     ["vessels.area_mm2", "Vessel area", "mm²", 5],
     ["vessels.profile_density_per_mm2", "Vessel profiles per area", "per mm²", 1],
     ["vessels.profile_count", "Vessel profiles counted", "", 0],
@@ -32,7 +32,7 @@ export const GROUPS = [
   ["VEGF-positive cells", [
     ["cells.positive_density_per_mm2", "Positive cells per area", "per mm²", 1],
     ["cells.positive_count", "Positive cells counted", "", 0],
-    ["cells.positive_area_fraction", "Share of the tissue that is positive", "%", 2, 100],
+    ["cells.positive_area_fraction", "Positive area fraction", "% of tissue", 2, 100],
     ["cells.cell_area_um2.mean", "Cell area, mean", "µm²", 1],
     ["cells.cell_area_um2.median", "Cell area, median", "µm²", 1],
     ["cells.optical_density.mean", "Optical density of the stain, mean over cells", "OD", 3],

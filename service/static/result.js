@@ -47,12 +47,13 @@ function viewer(overlayUrl, original, record) {
   const picture = element("img", { src: overlayUrl, alt: `Outlines found on ${record.image.name}` });
   const frame = element("div", { class: "viewer", tabindex: "0", role: "region", "aria-label": "Section with outlines; zoom with the buttons, then scroll" }, picture);
   let zoom = 1;
+  let share = 1;
   const level = element("span", { class: "help", role: "status" });
   const setZoom = (wanted) => {
     const middleX = (frame.scrollLeft + frame.clientWidth / 2) / picture.clientWidth;
     const middleY = (frame.scrollTop + frame.clientHeight / 2) / picture.clientHeight;
     zoom = Math.min(8, Math.max(1, wanted));
-    picture.style.width = `${100 * zoom}%`;
+    picture.style.width = `${100 * zoom * share}%`;
     picture.classList.toggle("pixels", zoom >= 4);
     frame.scrollLeft = middleX * picture.clientWidth - frame.clientWidth / 2;
     frame.scrollTop = middleY * picture.clientHeight - frame.clientHeight / 2;
@@ -67,7 +68,10 @@ function viewer(overlayUrl, original, record) {
     const toggle = tool("Show the original", () => {
       const showing = toggle.getAttribute("aria-pressed") === "true";
       toggle.setAttribute("aria-pressed", String(!showing));
+      // The outlines' picture has a legend, which can be wider than a small section.
+      share = showing ? 1 : Math.min(1, drawnWidth(record.image) / picture.naturalWidth);
       picture.src = showing ? overlayUrl : original;
+      setZoom(zoom);
       picture.alt = showing ? `Outlines found on ${record.image.name}` : record.image.name;
     });
     toggle.setAttribute("aria-pressed", "false");
@@ -77,6 +81,12 @@ function viewer(overlayUrl, original, record) {
     element("div", { class: "tools" }, ...tools,
       element("a", { class: "tool", href: overlayUrl, target: "_blank", rel: "noopener" }, "Open full size"), level),
     element("figcaption", {}, "If outlines miss what you see or follow what is not there, change the threshold under More settings, and keep that value for every section of the study."));
+}
+
+// As the overlay is drawn: at most 2048 px, small images enlarged by a whole factor to 768 px.
+function drawnWidth({ width_px: width, height_px: height }) {
+  const longest = Math.max(width, height);
+  return longest > 2048 ? (width * 2048) / longest : width * Math.max(1, Math.floor(768 / longest));
 }
 
 function tool(text, act) {
@@ -117,7 +127,7 @@ function downloads(envelope) {
   const stem = envelope.record.image.name.replace(/\.[^.]*$/, "");
   const files = DOWNLOADS.filter(([name]) => envelope.links[name]).map(([name, label]) =>
     element("a", { class: "download", href: envelope.links[name], download: `${stem}.${name}` }, label));
-  return element("section", { class: "card" }, element("h3", {}, "Take it with you"),
+  return element("section", { class: "card" }, element("h3", {}, "Download"),
     element("div", { class: "tools" }, ...files,
       element("a", { class: "download", href: record, download: `${stem}.record.json` }, "Whole record (JSON)")));
 }
@@ -126,10 +136,11 @@ function provenance(record) {
   const { image, model, software, settings } = record;
   const text = methodsText(record);
   const copied = element("span", { class: "help", role: "status" });
-  const copy = tool("Copy", async () => {
+  // Browsers give the clipboard to pages of this machine and of https only.
+  const copy = navigator.clipboard ? tool("Copy", async () => {
     await navigator.clipboard.writeText(text);
     copied.textContent = "Copied";
-  });
+  }) : "";
   const rows = [
     ["Image", [image.name, element("br"), element("code", {}, image.sha256)]],
     ["Pixel size", [`${image.mpp_um} µm/px, ${image.mpp_source === "file" ? "read from the file" : "entered with the request"}`]],

@@ -125,11 +125,14 @@ def test_content_type_must_be_multipart() -> None:
         ("C:\\scans\\a.tif", "a.tif"),
         ("../../etc/passwd", "passwd"),
         ("a\r\nb\x00.png", "ab.png"),
-        ("..", ".."),
+        ("..", "image"),
+        (".hidden", "hidden"),
+        (".ome.tif", "ome.tif"),
         ("", "image"),
-        ("x" * 500, "x" * 200),
+        ("x" * 500 + ".tif", "x" * 200 + ".tif"),
+        ("µ" * 500, "µ" * 100),
     ],
 )
 def test_names_are_for_the_record(given: str, kept: str) -> None:
-    """A client's file name is reduced to a last part; it never becomes a path."""
+    """A client's file name is reduced to a last part of bounded length; it never leads away."""
     assert clean_name(given) == kept
