@@ -26,9 +26,10 @@ _SEAM_PX = 9
 _STRAIGHT_SHARE = 0.6
 # Local deviation of noise alone, over a window of 49 pixels, stays under 1.4 times its SD.
 _FLAT_SD = 2.0
-# The tissue's edge is a step: just outside, the median exceeds the glass by this many tolerances.
-_EDGE_STEP = 1.2
-_EDGE_NEAR_UM, _EDGE_FAR_UM = 15.0, 60.0
+# The tissue's edge is a step of this many tolerances between two belts beside it; uneven light
+# rises by less over their distance.
+_EDGE_STEP = 0.8
+_EDGE_NEAR_UM, _EDGE_FAR_UM = 10.0, 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def find_glass(
         return none, none
     view = _View([np.ascontiguousarray(plane, dtype=np.float32) for plane in planes])
     fill = view.fill(rule)
-    if not _large_border_areas(fill, min_px).any() or not _rectilinear(fill):
+    if not _rectilinear(fill):
         return _proven(view, none, ~none, rule, mpp_um, min_px), none
     scanned = cv2.erode((~fill).astype(np.uint8), _disc(_SEAM_PX)).astype(bool)
     glass = none
@@ -155,13 +156,13 @@ def _proven(
         reach = max(rule.tolerance, rule.tolerance_sd * noise)
         flat_sd = min(max(_FLAT_SD * noise, rule.quietest_sd), rule.loudest_sd)
         quiet &= (smooth <= base + reach) & (deviation <= flat_sd)
-        steps.append((smooth, base + reach, base + _EDGE_STEP * reach))
+        steps.append((smooth, base + reach, _EDGE_STEP * reach))
     level = np.all([smooth <= limit for smooth, limit, _ in steps], axis=0)
     quiet |= fill | (~scanned & level)
     glass = _large_border_areas(_roomy(quiet, mpp_um), min_px)
     # The windows that judge flatness stop short of the tissue by their own width.
     glass = _grown(glass, level)
-    if glass.all() or any(_edge_median(smooth, glass, mpp_um) >= need for smooth, _, need in steps):
+    if glass.all() or any(_edge_step(smooth, glass, mpp_um) >= need for smooth, _, need in steps):
         return glass
     return np.zeros_like(fill)
 
@@ -239,11 +240,16 @@ def _large_border_areas(mask: NDArray[np.bool_], min_px: int) -> NDArray[np.bool
     return np.asarray((kept & at_border)[labels])
 
 
-def _edge_median(blurred: NDArray[np.float32], glass: NDArray[np.bool_], mpp_um: float) -> float:
-    """Return the median of a plane in the belt just outside the glass."""
-    away = cv2.distanceTransform((~glass).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    belt = (away * mpp_um > _EDGE_NEAR_UM) & (away * mpp_um <= _EDGE_FAR_UM)
-    return float(np.median(blurred[belt])) if belt.any() else -math.inf
+def _edge_step(smooth: NDArray[np.float32], glass: NDArray[np.bool_], mpp_um: float) -> float:
+    """Return how much higher a plane is just outside the glass than just inside."""
+    medians = []
+    for side in (glass, ~glass):
+        away = cv2.distanceTransform((~side).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        belt = (away * mpp_um > _EDGE_NEAR_UM) & (away * mpp_um <= _EDGE_FAR_UM)
+        if not belt.any():
+            return -math.inf
+        medians.append(float(np.median(smooth[belt])))
+    return medians[0] - medians[1]
 
 
 def _disc(radius_px: float) -> NDArray[np.uint8]:

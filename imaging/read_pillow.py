@@ -6,20 +6,23 @@ and the size is checked against our own limit before a pixel is decoded.
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import JpegImagePlugin, PngImagePlugin
 
 from imaging.errors import UnreadableImageError
 from imaging.sources import DECODER_FAULTS, Alpha, SourceInfo, default_names
 
 _PNG_SIGNATURE_BYTES = 8
+_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_GREY, _PNG_RGB, _PNG_PALETTE, _PNG_GREY_ALPHA, _PNG_RGBA = 0, 2, 3, 4, 6
 
 
@@ -64,15 +67,13 @@ class PngSource:
     def _decode(self) -> NDArray[Any]:
         channels = len(self.info.channel_names) + (self.info.alpha is not None)
         try:
+            data = _critical_chunks(self._path)
             if self._sixteen_bit:
                 # Pillow would round 16-bit colours to 8 bit.
-                pixels = np.asarray(imagecodecs.png_decode(self._path.read_bytes()))
+                pixels = np.asarray(imagecodecs.png_decode(data))
             else:
                 mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-                with (
-                    self._path.open("rb") as file,
-                    PngImagePlugin.PngImageFile(file) as image,
-                ):
+                with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
                     pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         except DECODER_FAULTS as fault:
             raise _damaged(self._path.name, "PNG", fault) from fault
@@ -133,9 +134,33 @@ class JpegSource:
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def pillow_image(pixels: NDArray[Any]) -> Image.Image:
-    """Return an 8-bit (H, W) or (H, W, 3) array, or a float32 (H, W) one, as a Pillow image."""
-    return Image.fromarray(np.ascontiguousarray(pixels))
+def _critical_chunks(path: Path) -> bytes:
+    """Return a PNG reduced to what makes its pixels, every checksum verified.
+
+    Pillow checks no checksum of pixels, and metadata may expand to gigabytes.
+
+    Raises
+    ------
+    ValueError
+        When a checksum is wrong or the end is missing.
+    """
+    data = path.read_bytes()
+    kept = [data[:_PNG_SIGNATURE_BYTES]]
+    at = _PNG_SIGNATURE_BYTES
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + length + 12
+        if end > len(data):
+            raise ValueError("it ends inside its pixels")
+        if kind in _PNG_KEPT:
+            if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(
+                data[end - 4 : end]
+            ):
+                raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")
+            kept.append(data[at:end])
+        if kind == b"IEND":
+            return b"".join(kept)
+        at = end
 
 
 def _png_header(file: BinaryIO, name: str) -> tuple[int, int, int, int, bool]:

@@ -54,10 +54,15 @@ class TiffSource:
         if mapped is not None:
             pixels = np.array(mapped[y : y + height, x : x + width])
         else:
-            planes = [
-                self._read_page(level, number, x, y, width, height)
-                for number in range(len(self._layout.pages[level]))
-            ]
+            try:
+                planes = [
+                    self._read_page(level, number, x, y, width, height)
+                    for number in range(len(self._layout.pages[level]))
+                ]
+            except UnreadableImageError:
+                raise
+            except DECODER_FAULTS as fault:
+                raise self._damaged(fault) from fault
             pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
         pixels = pixels.astype(self.info.dtype, copy=False)
         if self._layout.palette is not None:

@@ -219,6 +219,8 @@ def estimate_vectors(
     pair = sorted(ends, key=lambda end: _angle_deg(end, np.array(default.hematoxylin)))
     hematoxylin = _nearest(pair[0], default.hematoxylin, max_angle_deg)
     dab = _nearest(pair[1], default.dab, max_angle_deg)
+    if (hematoxylin, dab) == (default.hematoxylin, default.dab):
+        return default
     if _angle_deg(np.array(hematoxylin), np.array(dab)) < 15.0:
         return default
     return StainVectors.from_pair(hematoxylin, dab)

@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from imaging.calibration import imagej_calibration, ome_calibration, tiff_calibration
 from imaging.errors import UnreadableImageError
-from imaging.sources import Alpha, FileCalibration, SourceInfo, default_names
+from imaging.sources import (
+    WHOLE_DECODE_LIMIT_PX,
+    Alpha,
+    FileCalibration,
+    SourceInfo,
+    default_names,
+)
 
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
+MAX_CHANNELS = 64
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
 
@@ -158,6 +165,12 @@ def _check_pixels(page: Any, name: str) -> None:
         raise UnreadableImageError(
             f"{name} stores its colours as {getattr(page.photometric, 'name', page.photometric)}: "
             "save it as grey or RGB."
+        )
+    segment_px = page.tilewidth * page.tilelength if page.is_tiled else page.imagewidth
+    if not 0 < segment_px <= WHOLE_DECODE_LIMIT_PX or not 0 < page.samplesperpixel <= MAX_CHANNELS:
+        raise UnreadableImageError(
+            f"{name} has tiles of {segment_px:,} pixels and {page.samplesperpixel} samples "
+            f"a pixel: save it with tiles of 512 × 512 px and at most {MAX_CHANNELS} channels."
         )
     if page.imagedepth != 1:
         raise UnreadableImageError(f"{name} is a volume: save the one plane to measure.")
