@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.errors import ChannelsError, ModalityError
-from imaging.markers import QUANTISATION_SD, estimate_noise
+from imaging.planes import QUANTISATION_SD, estimate_noise
 from imaging.sources import SourceInfo, full_scale_of
 
 Modality = Literal["brightfield", "fluorescence"]

@@ -8,15 +8,14 @@ of an empty tile into vessels.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.planes import PlaneScaling, plane_scaling
+from imaging.sampling import tissue_samples
 from imaging.stains import (
     DEFAULT_BACKGROUND_RGB,
     RGB,
@@ -32,45 +31,8 @@ if TYPE_CHECKING:
     from imaging.tissue import Tissue
 
 OD_SPAN = 1.5
-LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.5
-# A section without vessels spans about 5 noise SD between these percentiles; at 8 its noise
-# stays in the lower half of the scale.
-NOISE_FLOOR_SD = 8.0
-# Rounding to whole grey levels is noise too: 1/√12 of a level.
-QUANTISATION_SD = 1.0 / math.sqrt(12.0)
-
 # Percentiles and noise come from the grid on which the network looks, or coarser.
 SCALING_MPP_UM = 0.5
-_SAMPLE_PX = 256
-_SAMPLE_COUNT = 64
-_RIM_UM = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneScaling:
-    """How the grey values of one fluorescence channel become 0–1.
-
-    Attributes
-    ----------
-    channel : int
-        Index in the image, from 0.
-    low, high : float
-        Grey values that become 0 and 1.
-    noise_sd : float
-        Robust estimate of the noise, in grey values.
-    background : float
-        Median grey value of the section, subtracted from reported intensities.
-    """
-
-    channel: int
-    low: float
-    high: float
-    noise_sd: float
-    background: float
-
-    def __post_init__(self) -> None:
-        if not self.high > self.low:
-            raise ValueError(f"high must exceed low, got {self.low} and {self.high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +150,7 @@ def fit_scaling(
         if tissue is not None and tissue.background_rgb is not None:
             background, source = tissue.background_rgb, "glass"
         if vectors == "estimate":
-            tiles, masks = _samples(image, tissue, mpp_um)
+            tiles, masks = tissue_samples(image, tissue, mpp_um)
             kept = [tile[mask] for tile, mask in zip(tiles, masks, strict=True)]
             rgb = _to_255(np.concatenate(kept), image.full_scale)
             vectors = estimate_vectors(rgb, background)
@@ -200,7 +162,7 @@ def fit_scaling(
             full_scale=image.full_scale,
         )
     channel = image.channel_of(marker)
-    tiles, masks = _samples(image, tissue, mpp_um)
+    tiles, masks = tissue_samples(image, tissue, mpp_um)
     nuclei = image.channels.get("nuclei")
     return MarkerScaling(
         modality="fluorescence",
@@ -209,76 +171,6 @@ def fit_scaling(
         marker_plane=plane_scaling(channel, tiles, masks),
         nuclei_plane=None if nuclei is None else plane_scaling(nuclei, tiles, masks),
     )
-
-
-def plane_scaling(
-    channel: int,
-    tiles: Sequence[NDArray[Any]],
-    masks: Sequence[NDArray[np.bool_]] | None = None,
-) -> PlaneScaling:
-    """Compute how one fluorescence channel is scaled.
-
-    Percentiles 1 and 99.5 of the tissue become 0 and 1, but the span is at least 8 SD of the
-    noise.
-
-    Parameters
-    ----------
-    channel : int
-        Index of the channel.
-    tiles : sequence of ndarray, shape (H, W, C)
-        Samples of the section.
-    masks : sequence of ndarray of bool, shape (H, W), optional
-        Where each sample is tissue; everywhere if absent.
-    """
-    planes = [np.ascontiguousarray(tile[..., channel]) for tile in tiles]
-    if masks is None:
-        values = np.concatenate([plane.ravel() for plane in planes])
-    else:
-        values = np.concatenate([p[m] for p, m in zip(planes, masks, strict=True)])
-    low, middle, high = _percentiles(values, (LOW_PERCENTILE, 50.0, HIGH_PERCENTILE))
-    noise_sd = max(estimate_noise(planes, masks), QUANTISATION_SD)
-    high = max(high, low + NOISE_FLOOR_SD * noise_sd)
-    return PlaneScaling(channel, low, high, noise_sd, background=middle)
-
-
-def estimate_noise(
-    planes: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]] | None = None
-) -> float:
-    """Return the SD of the noise, in grey values.
-
-    The median absolute response to the Laplacian difference kernel of Immerkær (Comput Vis Image
-    Underst 64:300, 1996), which neither a ramp nor a gentle slope excites; where more than half
-    of the responses are 0, as in a dark frame clipped at 0, their mean.
-
-    Parameters
-    ----------
-    planes : sequence of ndarray, shape (H, W)
-        Samples of one channel.
-    masks : sequence of ndarray of bool, shape (H, W), optional
-        Where each sample counts; everywhere if absent.
-    """
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
-    responses = []
-    for index, plane in enumerate(planes):
-        if min(plane.shape) < 3:
-            continue
-        response = np.abs(cv2.filter2D(plane.astype(np.float32), -1, kernel))[1:-1, 1:-1]
-        responses.append(response.ravel() if masks is None else response[masks[index][1:-1, 1:-1]])
-    response = np.concatenate(responses) if responses else np.zeros(0, dtype=np.float32)
-    if not response.size:
-        return 0.0
-    median = float(np.median(response))
-    if median > 0:
-        return 1.4826 * median / 6.0
-    return math.sqrt(math.pi / 2.0) * float(response.mean()) / 6.0
-
-
-def _percentiles(values: NDArray[Any], ranks: Sequence[float]) -> list[float]:
-    """Return percentiles; of whole grey levels by their counts, which is ten times faster."""
-    if not np.issubdtype(values.dtype, np.unsignedinteger):
-        return [float(value) for value in np.percentile(values, ranks)]
-    share = np.cumsum(np.bincount(values)) * (100.0 / len(values))
-    return [float(np.searchsorted(share, rank)) for rank in ranks]
 
 
 def marker_channels(pixels: NDArray[Any], scaling: MarkerScaling) -> NDArray[np.float32]:
@@ -352,46 +244,3 @@ def _plane(pixels: NDArray[Any], channel: int) -> NDArray[np.float32]:
 def _to_255(rgb: NDArray[Any], full_scale: int) -> NDArray[Any]:
     """Return intensities on the scale 0–255."""
     return rgb if full_scale == 255 else rgb.astype(np.float32) * np.float32(255.0 / full_scale)
-
-
-def _samples(
-    image: SectionImage, tissue: Tissue | None, mpp_um: float
-) -> tuple[list[NDArray[Any]], list[NDArray[np.bool_]]]:
-    """Return windows spread evenly over the tissue, and where they are tissue."""
-    grid_um = max(image.mpp_um, mpp_um)
-    width, height = image.size_at(grid_um)
-    boxes = _sample_boxes(width, height)
-    tiles, masks = [], []
-    if tissue is not None:
-        kept = [box for box in boxes if tissue.read(*box, grid_um).mean() >= 0.25]
-        kept = kept or [box for box in boxes if tissue.read(*box, grid_um).any()]
-        boxes = kept or boxes
-    step = max(1, math.ceil(len(boxes) / _SAMPLE_COUNT))
-    for box in boxes[::step]:
-        tiles.append(image.read_region(*box, grid_um))
-        masks.append(
-            np.ones((box[3], box[2]), dtype=bool)
-            if tissue is None
-            else _inner(tissue.read(*box, grid_um), grid_um)
-        )
-    if not any(mask.any() for mask in masks):
-        masks = [np.ones_like(mask) for mask in masks]
-    return tiles, masks
-
-
-def _inner(mask: NDArray[np.bool_], mpp_um: float) -> NDArray[np.bool_]:
-    """Return tissue without its rim, where the glass's darkness would set the low percentile."""
-    side = 2 * max(1, round(_RIM_UM / mpp_um)) + 1
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((side, side), dtype=np.uint8)) > 0
-    return np.asarray(inner) if inner.any() else mask
-
-
-def _sample_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Return boxes (x, y, width, height): the whole of a small section, else an even lattice."""
-    if width * height <= _SAMPLE_COUNT * _SAMPLE_PX**2:
-        return [(0, 0, width, height)]
-    columns, rows = (min(size // _SAMPLE_PX or 1, 24) for size in (width, height))
-    box_width, box_height = min(_SAMPLE_PX, width), min(_SAMPLE_PX, height)
-    xs = np.linspace(0, width - box_width, columns).round().astype(int)
-    ys = np.linspace(0, height - box_height, rows).round().astype(int)
-    return [(int(x), int(y), box_width, box_height) for y in ys for x in xs]

@@ -12,13 +12,13 @@ from imaging.errors import ChannelsError
 from imaging.markers import (
     MarkerScaling,
     brightfield_scaling,
-    estimate_noise,
     fit_scaling,
     fluorescence_scaling,
     marker_channels,
     marker_intensity,
 )
 from imaging.open import open_image
+from imaging.planes import estimate_noise
 from imaging.stains import StainVectors, compose
 from imaging.tissue import Tissue, find_tissue
 
