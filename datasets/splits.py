@@ -56,7 +56,7 @@ def assign_splits(
     Animals are laid out group by group, within a group in an order drawn from `seed`, and each
     goes to the split that is furthest behind its fraction. So every group is spread as evenly as
     its size allows, and the same manifest and seed give the same splits. An animal that has a
-    split in any of its rows keeps it.
+    split in any of its rows keeps it. Of two animals or more, at least one validates.
 
     Raises
     ------
@@ -74,12 +74,14 @@ def assign_splits(
         for animal in animals
     }
     count = {split: sum(1 for s in split_of.values() if s == split) for split in SPLITS}
-    for animal in _layout(manifest.rows, seed):
-        if animal not in split_of:
-            due = len(split_of) + 1
-            chosen = max(SPLITS, key=lambda split: fractions.of(split) * due - count[split])
-            split_of[animal] = chosen
-            count[chosen] += 1
+    undecided = [animal for animal in _layout(manifest.rows, seed) if animal not in split_of]
+    for animal in undecided:
+        due = len(split_of) + 1
+        chosen = max(SPLITS, key=lambda split: fractions.of(split) * due - count[split])
+        if animal == undecided[-1] and split_of and not count["val"] and fractions.val > 0:
+            chosen = "val"
+        split_of[animal] = chosen
+        count[chosen] += 1
     rows = tuple(dataclasses.replace(row, split=split_of[row.animal]) for row in manifest.rows)
     return dataclasses.replace(manifest, rows=rows)
 

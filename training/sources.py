@@ -97,12 +97,12 @@ def cut_tiles(
 
 def _annotated(path: Path) -> _Source:
     manifest = Manifest.read(path)
-    return _Source("annotated", [str(row) for row in manifest.rows], lambda _: manifest)
+    return _Source("annotated", manifest.content_hash(), lambda _: manifest)
 
 
 def _vessmap(folder: Path, data: DataConfig) -> _Source:
     manifest = vessmap_manifest(folder, val_fraction=_VESSMAP_VAL_FRACTION)
-    key = [str(row) for row in manifest.rows]
+    key = manifest.content_hash()
     return _Source("vessmap", key, lambda _: manifest, data.hdab_renderings)
 
 

@@ -171,6 +171,17 @@ def test_written_manifest_reads_back(folder: Path) -> None:
     assert manifest.write(folder / "copy.csv").read_bytes().count(b"\r") == 0
 
 
+def test_content_hash_follows_files_and_cells(folder: Path) -> None:
+    """The hash is the same wherever the files lie, and another once a mask or a cell changes."""
+    manifest = Manifest.read(write(folder, {}))
+    before = manifest.content_hash()
+    (folder / "sub").mkdir()
+    assert manifest.moved(folder / "sub").content_hash() == before
+    assert Manifest.read(write(folder, {"mpp_um": "0.4"})).content_hash() != before
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(folder / "a_mask.png")
+    assert manifest.content_hash() != before
+
+
 def test_excel_byte_order_mark_and_blank_lines_are_accepted(folder: Path) -> None:
     """A file as spreadsheets save it, with a byte order mark and empty rows, is read."""
     path = write(folder, {})

@@ -47,6 +47,14 @@ def test_fractions_hold_in_all_and_in_each_group() -> None:
     assert Counter(group for _, group in per_group) == {"g0": 4, "g1": 4}
 
 
+@pytest.mark.parametrize("animals", [2, 3, 5])
+def test_small_sets_validate_on_one_animal(animals: int) -> None:
+    """However few animals there are, one validates if there are two; a single one trains."""
+    splits = animals_by_split(assign_splits(manifest(animals)).rows)
+    assert len(splits["val"]) == 1
+    assert len(animals_by_split(assign_splits(manifest(1)).rows)["train"]) == 1
+
+
 def test_given_splits_are_kept() -> None:
     """An animal whose split is given in one row has it in all, and counts towards its split."""
     original = manifest(10)
