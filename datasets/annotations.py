@@ -7,6 +7,7 @@ Classes of a GeoJSON file become targets by a mapping from class name to one of 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,16 +80,24 @@ class Outlines:
         Where objects overlap, the smaller one is on top, so that each keeps a label of its own.
         """
         labels = np.zeros((grid.height, grid.width), np.int32)
-        for number in sorted(
-            range(len(self.objects)), key=lambda index: (-self.objects[index].area, index)
-        ):
-            _paint(self.objects[number], grid, labels, number + 1)
-        if not self.areas:
-            return Labels(labels, np.ones(labels.shape, np.bool_))
-        complete = np.zeros(labels.shape, np.uint8)
+        complete = np.full(labels.shape, not self.areas, np.uint8)
         for area in self.areas:
             _paint(area, grid, complete, 1)
+        if complete.any():
+            for index in self._in_painting_order(grid):
+                _paint(self.objects[index], grid, labels, index + 1)
         return Labels(labels, complete.astype(np.bool_))
+
+    @functools.cached_property
+    def _tree(self) -> shapely.STRtree:
+        """Index the objects' boxes: a slide has tens of thousands, a tile a few."""
+        return shapely.STRtree(self.objects)
+
+    def _in_painting_order(self, grid: Grid) -> list[int]:
+        """Return the objects whose boxes meet the window, the largest first."""
+        corners = (grid.x, grid.y, grid.x + grid.width, grid.y + grid.height)
+        near = self._tree.query(shapely.box(*(corner * grid.step for corner in corners)))
+        return sorted(map(int, near), key=lambda index: (-self.objects[index].area, index))
 
 
 def open_annotation(
@@ -202,7 +211,7 @@ def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if pixels.ndim != 2:
         raise AnnotationError(f"{name} has several pages or channels; save one grey channel")
     if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8)
+        return pixels.astype(np.uint8) * 255
     if pixels.dtype.kind not in "ui" or (pixels.dtype.kind == "i" and pixels.min() < 0):
         raise AnnotationError(f"{name} holds {pixels.dtype} values; save whole numbers from 0")
     return pixels

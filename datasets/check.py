@@ -138,8 +138,8 @@ def check_manifest(
 def _inspect(folder: Path, row: Row, classes: Mapping[str, str]) -> _Inspection:
     path = folder / row.image
     findings = list(_provenance(row))
-    channels = parse_channels(row.channels) if row.channels else None
     try:
+        channels = parse_channels(row.channels) if row.channels else None
         with open_image(path, row.mpp_um, modality=row.modality, channels=channels) as image:
             size = (image.width_px, image.height_px)
             outlines = {}

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from imaging.channels import parse_channels
+from imaging.errors import ChannelsError
 from model.errors import MarkerError
 from model.targets import ANNOTATED_TARGETS, MARKERS, TARGET_OF_MARKER, parse_markers
 
@@ -136,7 +138,7 @@ def parse_row(
         split=cast("Split | None", read.choice("split", SPLITS) or None),
         licence=read.text("licence"),
         sha256=read.text("sha256").lower(),
-        channels=read.text("channels"),
+        channels=_parse_channels(read),
     )
     _check_image(read, row, folder, verify_hash)
     return row if len(problems) == before else None
@@ -182,6 +184,15 @@ def _parse_mpp(read: CellReader) -> float | None:
         )
         return None
     return value
+
+
+def _parse_channels(read: CellReader) -> str:
+    text = read.text("channels")
+    try:
+        parse_channels(text)
+    except ChannelsError as error:
+        read.wrong("channels", str(error))
+    return text
 
 
 def _parse_annotation(read: CellReader, targets: tuple[str, ...], folder: Path) -> dict[str, str]:

@@ -100,6 +100,19 @@ def test_window_on_a_coarser_grid(tmp_path: Path) -> None:
     assert np.array_equal(labels, expected)
 
 
+def test_any_window_of_many_overlapping_cells_is_part_of_the_whole(tmp_path: Path) -> None:
+    """Windows hold the same numbers and the same order of overlaps as the whole image."""
+    rng = np.random.default_rng(4)
+    corners, sizes = rng.uniform(-2, 18, (40, 2)), rng.uniform(0.5, 6, (40, 2))
+    boxes = [box(*start, *(start + size)) for start, size in zip(corners, sizes, strict=True)]
+    path = write(tmp_path / "a.geojson", *(feature("VEGF", [ring]) for ring in boxes))
+    cells = open_annotation(path, "vegf_cell", SIZE)
+    whole = cells.read(FRAME).labels
+    for x, y, width, height in ((0, 0, 7, 9), (5, 3, 10, 10), (13, 9, 7, 7)):
+        part = cells.read(Grid(x, y, width, height)).labels
+        assert np.array_equal(part, whole[y : y + height, x : x + width])
+
+
 def test_unknown_classes_are_listed_and_can_be_ignored(tmp_path: Path) -> None:
     """Classes without a target are all named in one error, and left out if ignored."""
     path = write(

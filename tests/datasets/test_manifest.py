@@ -93,6 +93,16 @@ def test_each_fault_names_its_row_and_column(
     assert caught.value.problems[0].startswith(where)
 
 
+def test_channels_are_an_optional_column(folder: Path) -> None:
+    """The column may be there; what it says must be readable, and comes back when written."""
+    columns = (*COLUMNS, "channels")
+    good = Manifest.read(write(folder, {"channels": '"CD31=1,nuclei=0"'}, columns=columns))
+    assert good.rows[0].channels == "CD31=1,nuclei=0"
+    assert Manifest.read(good.write(folder / "copy.csv")).rows == good.rows
+    with pytest.raises(ManifestError, match="row 2, channels: "):
+        Manifest.read(write(folder, {"channels": "CD31=red"}, columns=columns))
+
+
 def test_all_faults_are_reported_at_once(folder: Path) -> None:
     """Three faults in two rows give three lines in one error."""
     rows = ({"animal": "", "mpp_um": "x"}, {"image": "b.png", "split": "?"})
