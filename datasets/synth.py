@@ -79,7 +79,8 @@ class SyntheticSection:
     @cached_property
     def vessel_outline(self) -> shapely.Geometry:
         """The union of all vessels inside the frame, in µm."""
-        shapes = [tube.polygon() for tube in self.tubes]
+        size = self.params.size_um
+        shapes = [tube.polygon() for tube in self.tubes if tube.reaches(size)]
         shapes += [profile.polygon() for profile in self.profiles]
         return shapely.union_all(shapes).intersection(self._frame())
 

@@ -7,10 +7,10 @@ import numpy as np
 from datasets.synth import SyntheticSection, look_streams
 from datasets.synth_camera import RgbImage, photograph
 from datasets.synth_paint import blurred, gain_noise, smooth_noise, stamp, stamp_disc, streaks
+from datasets.synth_random import wobbly_radii
 from datasets.synth_scene import VesselStain, WallLook, cell_stain, nuclei_stain, vessel_stain
 from datasets.synth_shapes import Field
 from datasets.synth_style import BrightfieldStyle
-from datasets.synth_vessels import wobbly_radii
 
 _STREAM = 1
 _ERYTHROCYTE_AREA_UM2 = 25.0

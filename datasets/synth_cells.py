@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from datasets.synth_params import SectionParams
+from datasets.synth_random import wobbly_radii
 from datasets.synth_shapes import FloatArray, Outline, Tube, angles_of
-from datasets.synth_vessels import centre_line_tree, wobbly_radii
+from datasets.synth_vessels import centre_line_tree
 
 NucleusKind = Literal["round", "oval", "endothelial"]
 

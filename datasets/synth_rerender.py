@@ -12,9 +12,9 @@ from datasets.synth import look_streams
 from datasets.synth_brightfield import blue_haze, brown_haze, erythrocytes
 from datasets.synth_camera import RgbImage, photograph
 from datasets.synth_paint import blurred, gain_noise, stamp
+from datasets.synth_random import wobbly_radii
 from datasets.synth_shapes import Field
 from datasets.synth_style import BrightfieldStyle
-from datasets.synth_vessels import wobbly_radii
 
 _STREAM = 3
 

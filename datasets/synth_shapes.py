@@ -47,6 +47,12 @@ class Tube:
         line = shapely.LineString(self.points_um)
         return float(line.intersection(shapely.box(0, 0, size_um, size_um)).length)
 
+    def reaches(self, size_um: float) -> bool:
+        """Return whether any of it may lie inside a square frame of ``size_um``."""
+        radii = self.radii_um[:, None]
+        low, high = (self.points_um - radii).min(axis=0), (self.points_um + radii).max(axis=0)
+        return bool(np.all(high > 0) and np.all(low < size_um))
+
     def polygon(self) -> shapely.Geometry:
         """Return the outline: the union of the round cones between successive points."""
         circles = [
@@ -176,7 +182,7 @@ def outline_labels(
     return labels
 
 
-def _circle(centre: FloatArray, radius: float, corners: int = 48) -> shapely.Geometry:
+def _circle(centre: FloatArray, radius: float, corners: int = 32) -> shapely.Geometry:
     """Return a polygon of exactly the circle's area."""
     step = 2 * np.pi / corners
     equal_area = radius * np.sqrt(step / np.sin(step))
