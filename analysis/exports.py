@@ -17,7 +17,9 @@ from analysis.units import unit_of
 
 COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason")
 # A spreadsheet runs what begins so as a formula (CWE-1236).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+# Line ends break rows apart, and a workbook refuses the other control characters.
+_CONTROL_AS_SPACE = dict.fromkeys(range(32), " ")
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def reason_path(reasons: Mapping[str, str], path: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return `text` so that no spreadsheet runs it as a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """Return `text` on one line, so that no spreadsheet runs it as a formula."""
+    line = text.translate(_CONTROL_AS_SPACE)
+    return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
 
 
 def csv_text(record: Record) -> str:

@@ -1,0 +1,127 @@
+"""Tables say what the record says, with units, and run nothing in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from analysis.exports import COLUMNS, csv_text, harmless, rows, write_csv, write_json, write_xlsx
+from analysis.record import Cells, Record, Region, Vessels, flatten, to_dict
+from analysis.units import unit_of
+
+
+@pytest.fixture
+def record(measure: Any, draw: Any, tmp_path: Path) -> Record:
+    """Return a real record with CD31 only."""
+    path = draw.fluorescence([draw.bars(120, 120)], tmp_path / "bars.png")
+    found: Record = measure(path).result.record
+    return found
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    """Return the lines of a CSV text by column."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
+    """The header is the documented one; every measurement and every absent part has a line."""
+    text = csv_text(record)
+    assert text.splitlines()[0] == "region,measurement,value,unit,ci95_low,ci95_high,reason"
+    found = lines(text)
+    paths = [line["measurement"] for line in found]
+    wanted = [path for path, _ in flatten(record.regions[0])]
+    assert paths == [*wanted, "cells", "association"]
+    area = next(line for line in found if line["measurement"] == "vessels.area_fraction")
+    assert record.regions[0].vessels is not None
+    assert float(area["value"]) == record.regions[0].vessels.area_fraction
+
+
+def test_an_empty_value_has_its_reason(record: Record) -> None:
+    """Null is an empty field beside the reason, never the word None or NaN."""
+    text = csv_text(record)
+    assert "None" not in text
+    assert "nan" not in text.lower()
+    for line in lines(text):
+        assert bool(line["value"]) != bool(line["reason"]), line
+
+
+def test_every_measurement_has_a_unit() -> None:
+    """The table of units knows every number of the record."""
+    region = Region("tissue", 1.0, Vessels(), Cells(), None)
+    for path, _ in flatten(region):
+        assert unit_of(path), path
+    assert unit_of("vessels.diameter_um.p10") == "µm"
+    assert unit_of("vessels.length_density_mm_per_mm2") == "mm/mm²"
+    assert unit_of("no.such") == ""
+
+
+def test_intervals_stand_beside_their_value(record: Record) -> None:
+    """An uncertainty of a region and path fills the interval's columns of that line only."""
+    path = "vessels.area_fraction"
+    interval = {"region": "tissue", "path": path, "ci95_low": 0.1, "ci95_high": 0.2}
+    changed = dataclasses.replace(record, uncertainty=(interval,))
+    filled = [row for row in rows(changed) if row.ci95_low is not None]
+    assert [(row.measurement, row.ci95_low, row.ci95_high) for row in filled] == [(path, 0.1, 0.2)]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_texts_are_no_formulas(record: Record, text: str, tmp_path: Path) -> None:
+    """A region named like a formula is text in CSV and workbook."""
+    assert harmless(text) == "'" + text.replace("\t", " ").replace("\r", " ")
+    assert harmless("core") == "core"
+    region = dataclasses.replace(record.regions[0], name=text)
+    changed = dataclasses.replace(record, regions=(region,), warnings=(text,))
+    assert all(line["region"].startswith("'") for line in lines(csv_text(changed)))
+    write_xlsx(changed, tmp_path / "book.xlsx")
+    for sheet in openpyxl.load_workbook(tmp_path / "book.xlsx"):
+        assert all(cell.data_type != "f" for row in sheet for cell in row)
+
+
+def test_numbers_stay_numbers(record: Record) -> None:
+    """A negative number is not taken for a formula."""
+    assert record.regions[0].vessels is not None
+    vessels = dataclasses.replace(record.regions[0].vessels, tortuosity_mean=-1.5)
+    region = dataclasses.replace(record.regions[0], vessels=vessels)
+    text = csv_text(dataclasses.replace(record, regions=(region,)))
+    assert "vessels.tortuosity_mean,-1.5,1," in text
+
+
+def test_workbook_has_three_sheets(record: Record, tmp_path: Path) -> None:
+    """Summary, regions and settings; the regions sheet holds the table's rows."""
+    write_xlsx(record, tmp_path / "book.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "book.xlsx")
+    assert book.sheetnames == ["summary", "regions", "settings"]
+    values = list(book["regions"].values)
+    assert values[0] == COLUMNS
+    assert [row[1] for row in values[1:]] == [row.measurement for row in rows(record)]
+    settings = dict(list(book["settings"].values)[1:])
+    assert settings["gap_um"] == 2.0
+    assert settings["thresholds.vessel"] == 0.5
+    summary = dict(list(book["summary"].values)[1:])
+    assert record.model is not None
+    assert summary["model.sha256"] == record.model.sha256
+
+
+def test_json_is_the_record(record: Record, tmp_path: Path) -> None:
+    """What was written reads back as the record."""
+    write_json(record, tmp_path / "record.json")
+    assert json.loads((tmp_path / "record.json").read_text(encoding="utf-8")) == to_dict(record)
+
+
+@pytest.mark.parametrize("write", [write_csv, write_json, write_xlsx])
+def test_files_appear_whole(
+    record: Record, write: Callable[[Record, Path], None], tmp_path: Path
+) -> None:
+    """No partial file stays behind."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write(record, folder / "file")
+    assert [path.name for path in folder.iterdir()] == ["file"]

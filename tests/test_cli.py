@@ -1,0 +1,285 @@
+"""The command line: outputs, exit codes, one clear line for every wrong input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from angiometry import app
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def section(tmp_path: Path) -> Path:
+    """Return a fluorescence section of 200 × 200 px with a bar of 160 × 10 px."""
+    return write_section(tmp_path / "section.png")
+
+
+def write_section(path: Path, thick: int = 10) -> Path:
+    grey = np.random.default_rng(0).integers(40, 43, (200, 200)).astype(np.uint8)
+    grey[50 : 50 + thick, 20:180] = 220
+    Image.fromarray(grey).save(path)
+    return path
+
+
+@pytest.fixture
+def angiometry(oracle_bundle: Path) -> Any:
+    """Return what runs ``angiometry measure`` with the oracle network and frame as tissue."""
+
+    def call(*words: object, mpp: float | None = 0.5) -> Result:
+        size = [] if mpp is None else ["--mpp", str(mpp)]
+        given = [str(word) for word in words]
+        tail = ["--model", str(oracle_bundle), *size]
+        if "--tissue" not in given and "--settings" not in given:
+            tail += ["--tissue", "frame"]
+        return RUNNER.invoke(app, ["measure", *given, *tail])
+
+    return call
+
+
+def test_one_image_writes_an_object_and_files(
+    angiometry: Any, section: Path, tmp_path: Path
+) -> None:
+    """Every output of one image is one file, and they agree."""
+    out = {
+        kind: tmp_path / "out" / name
+        for kind, name in {
+            "json": "r.json",
+            "csv": "r.csv",
+            "xlsx": "r.xlsx",
+            "mask": "m.png",
+            "objects": "o.geojson",
+            "overlay": "v.png",
+        }.items()
+    }
+    flags = [word for kind, path in out.items() for word in (f"--{kind}", path)]
+    result = angiometry(section, *flags)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        path.name for path in out.values()
+    )
+    record = json.loads(out["json"].read_text("utf-8"))
+    vessels = record["regions"][0]["vessels"]
+    assert vessels["area_fraction"] == pytest.approx(1600 / 40000)
+    with out["csv"].open(encoding="utf-8") as stream:
+        table = {line["measurement"]: line["value"] for line in csv.DictReader(stream)}
+    assert float(table["vessels.length_mm"]) == vessels["length_mm"]
+    with Image.open(out["mask"]) as mask:
+        assert np.count_nonzero(np.asarray(mask)) == 1600
+    assert len(json.loads(out["objects"].read_text("utf-8"))["features"]) == 1
+
+
+def test_standard_output_is_pure_json(angiometry: Any, section: Path) -> None:
+    """``--json -`` prints the record and nothing else; warnings go to standard error."""
+    result = angiometry(section, "--json", "-")
+    assert json.loads(result.stdout)["image"]["name"] == "section.png"
+
+
+def test_without_outputs_a_table_is_shown(angiometry: Any, section: Path) -> None:
+    """Names, values and units are on the screen, nulls with their reason."""
+    result = angiometry(section)
+    assert result.exit_code == 0
+    for word in ("vessels.area_fraction", "0.04", "mm²", "not measured by this"):
+        assert word in result.stdout
+
+
+def test_several_images_write_an_array_and_folders(angiometry: Any, tmp_path: Path) -> None:
+    """A failing image is listed, the rest go on, and the exit code is 1."""
+    good = [write_section(tmp_path / f"{name}.png") for name in "ab"]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    out = tmp_path / "all.json"
+    result = angiometry(good[0], bad, good[1], "--json", out, "--csv", tmp_path / "tables")
+    assert result.exit_code == 1
+    assert [r["image"]["name"] for r in json.loads(out.read_text("utf-8"))] == ["a.png", "b.png"]
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["a.csv", "b.csv"]
+    assert "bad.png" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_resume_skips_what_is_done(angiometry: Any, tmp_path: Path) -> None:
+    """The second run keeps the earlier records as they are and adds the new one."""
+    paths = [write_section(tmp_path / f"{name}.png") for name in "abc"]
+    out = tmp_path / "all.json"
+    assert angiometry(*paths[:2], "--json", out).exit_code == 0
+    before = json.loads(out.read_text("utf-8"))
+    result = angiometry(*paths, "--json", out, "--resume")
+    after = json.loads(out.read_text("utf-8"))
+    assert result.exit_code == 0
+    assert after[:2] == before
+    assert [record["image"]["name"] for record in after] == ["a.png", "b.png", "c.png"]
+    assert "2 already measured" in result.stderr
+
+
+def test_settings_of_an_earlier_record_are_repeated(
+    angiometry: Any, section: Path, tmp_path: Path
+) -> None:
+    """``--settings`` brings pixel size, threshold and tissue; flags given win over it."""
+    first, again = tmp_path / "1.json", tmp_path / "2.json"
+    angiometry(section, "--threshold-vessel", 0.8, "--json", first)
+    result = angiometry(section, "--settings", first, "--json", again, mpp=None)
+    assert result.exit_code == 0, result.stderr
+    one, two = (json.loads(path.read_text("utf-8")) for path in (first, again))
+    assert one["settings"] == two["settings"]
+    assert one["regions"] == two["regions"]
+    angiometry(section, "--settings", first, "--threshold-vessel", 0.6, "--json", again, mpp=None)
+    assert json.loads(again.read_text("utf-8"))["settings"]["thresholds"] == {"vessel": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["--marker", "CD32"], "marker"),
+        (["--modality", "sepia"], "modality"),
+        (["--modality", "brightfield"], "modality"),
+        (["--channels", "CD31"], "channels"),
+        (["--channels", "CD31=7"], "channels"),
+        (["--tissue", "no-such-mask.png"], "tissue"),
+        (["--model", "no-such-model"], "model"),
+        (["--threshold-vessel", "1.5"], "threshold_vessel"),
+        (["--threshold-vegf-cell", "nan"], "threshold_vegf_cell"),
+        (["--section-thickness-um", "-3"], "section_thickness_um"),
+        (["--mpp", "0"], "mpp_um"),
+        (["--mpp", "-1"], "mpp_um"),
+        (["--mpp", "nan"], "mpp_um"),
+        (["--workers", "0"], "workers"),
+        (["--resume"], "resume"),
+        (["--settings", "no-such.json"], "settings"),
+        (["--regions", "r.geojson"], "regions"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_two(
+    oracle_bundle: Path, section: Path, words: list[str], field: str
+) -> None:
+    """The line names the field; there is no traceback and no result."""
+    defaults = {"--mpp": "0.5", "--model": str(oracle_bundle)}
+    for flag, value in defaults.items():
+        words = words if flag in words else [*words, flag, value]
+    result = RUNNER.invoke(app, ["measure", str(section), *words])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {field}: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_image_without_pixel_size_says_how_to_give_it(angiometry: Any, section: Path) -> None:
+    """The mend stands in the message."""
+    result = angiometry(section, mpp=None)
+    assert result.exit_code == 2
+    assert "--mpp" in result.stderr
+
+
+def test_morphometry_measures_a_mask(tmp_path: Path) -> None:
+    """The mask is measured as it is, without a model, on its own grid."""
+    mask = np.zeros((100, 200), np.uint8)
+    mask[40:48, 20:180] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    out = tmp_path / "out" / "record.json"
+    words = ["morphometry", str(tmp_path / "mask.png"), "--mpp", "1", "--json", str(out)]
+    result = RUNNER.invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(out.read_text("utf-8"))
+    assert record["model"] is None
+    assert record["image"]["mpp_um"] == 1
+    region = record["regions"][0]
+    assert region["area_mm2"] == pytest.approx(0.02)
+    assert region["vessels"]["area_fraction"] == pytest.approx(0.064)
+    assert region["vessels"]["profile_count"] == 1
+    assert region["cells"] is None
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255)])
+@pytest.mark.parametrize("mode", ["L", "1", "tiff", "bool"])
+def test_masks_may_be_written_in_several_ways(
+    tmp_path: Path, values: tuple[int, int], mode: str
+) -> None:
+    """0 and 1, 0 and 255, one bit, PNG and TIFF are the same mask."""
+    import tifffile
+
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = values[1]
+    path = tmp_path / ("mask.tif" if mode in {"tiff", "bool"} else "mask.png")
+    if mode == "tiff":
+        tifffile.imwrite(path, mask)
+    elif mode == "bool":
+        Image.fromarray(mask > 0).save(path)
+    else:
+        Image.fromarray(mask if mode == "L" else mask > 0).save(path)
+    result = RUNNER.invoke(app, ["morphometry", str(path), "--mpp", "1", "--json", "-"])
+    assert result.exit_code == 0, result.stderr
+    vessels = json.loads(result.stdout)["regions"][0]["vessels"]
+    assert vessels["area_fraction"] == pytest.approx(400 / 3600)
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["grey.png"], "mask"),
+        (["colour.png"], "mask"),
+        (["mask.png", "--tissue", "small.png"], "tissue"),
+        (["mask.png", "--parity"], "parity"),
+        (["mask.png", "--regions", "r.geojson"], "regions"),
+        (["none.png"], "image"),
+    ],
+)
+def test_morphometry_refuses_what_is_no_mask(
+    tmp_path: Path, words: list[str], field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grey values, colours, other sizes and what is not yet honoured end with exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    ramp = np.arange(3600, dtype=np.uint16).reshape(60, 60) % 256
+    Image.fromarray(ramp.astype(np.uint8)).save("grey.png")
+    colour = np.zeros((60, 60, 3), np.uint8)
+    colour[:30, :, 0] = 255
+    colour[30:, :, 1] = 255
+    Image.fromarray(colour).save("colour.png")
+    Image.fromarray(np.zeros((60, 60), np.uint8)).save("mask.png")
+    Image.fromarray(np.full((30, 60), 255, np.uint8)).save("small.png")
+    result = RUNNER.invoke(app, ["morphometry", *words, "--mpp", "1"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {field}: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_empty_mask_is_zero(tmp_path: Path) -> None:
+    """No vessel: zeros, and nulls with reasons."""
+    Image.fromarray(np.zeros((50, 50), np.uint8)).save(tmp_path / "empty.png")
+    words = ["morphometry", str(tmp_path / "empty.png"), "--mpp", "1", "--json", "-"]
+    region = json.loads(RUNNER.invoke(app, words).stdout)["regions"][0]
+    assert region["vessels"]["area_fraction"] == 0
+    assert region["vessels"]["diameter_um"]["median"] is None
+    assert region["reasons"]["vessels.diameter_um"]
+
+
+def test_doctor_looks_at_everything() -> None:
+    """Version, libraries, model and disk are listed; the exit code says whether all is well."""
+    result = RUNNER.invoke(app, ["doctor"])
+    for word in ("angiometry", "onnxruntime", "openslide", "model", "disk"):
+        assert word in result.stdout
+    assert result.exit_code == (1 if "broken" in result.stdout else 0)
+
+
+def test_the_installed_command_runs_without_torch(section: Path, oracle_bundle: Path) -> None:
+    """In a process of its own: pure JSON, quiet, and no training library imported."""
+    code = (
+        "import sys, angiometry\n"
+        "try:\n    angiometry.main()\n"
+        "finally:\n    assert not {'torch', 'lightning', 'albumentations'} & set(sys.modules)\n"
+    )
+    words = [str(section), "--mpp", "0.5", "--model", str(oracle_bundle), "--json", "-"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "measure", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["software"]["version"]
+    assert "Traceback" not in done.stderr
