@@ -43,11 +43,9 @@ class Thumbnail:
 def outlined_thumbnail(
     image: SectionImage, row: Row, outlines: Mapping[str, TargetAnnotation]
 ) -> tuple[npt.NDArray[Any], Thumbnail]:
-    """Return the image's pixels at thumbnail size as they are, and drawn with its outlines."""
-    longest = max(image.width_px, image.height_px)
-    mpp_um = image.mpp_um * max(1.0, longest / THUMBNAIL_PX)
-    width, height = image.size_at(mpp_um)
-    pixels = image.read_region(0, 0, width, height, mpp_um)
+    """Return the whole image small as it is, and what was annotated of it with its outlines."""
+    whole = _read_small(image, (0, 0, image.width_px, image.height_px))[0]
+    pixels, grid = _read_small(image, _annotated_box(image, outlines))
     if image.modality == "brightfield":
         rgb = (pixels[..., :3] // max(1, (image.full_scale + 1) // 256)).astype(np.uint8)
     else:
@@ -56,13 +54,39 @@ def outlined_thumbnail(
         )
         rgb = np.repeat(_stretch(pixels[..., channel])[..., None], 3, axis=-1)
     rgb = np.ascontiguousarray(rgb)
-    # Outlines are drawn at the scale of the picture even where the image is smaller than it.
     for target, annotation in outlines.items():
-        found = annotation.read(Grid(0, 0, width, height, image.scale_at(mpp_um)))
-        _draw_outline(rgb, found.labels, COLOURS[target])
-    split = row.split or "undecided"
-    lines = (Path(row.image).name, f"{row.animal} · {split}", row.group or "–")
-    return pixels, Thumbnail(rgb, lines)
+        _draw_outline(rgb, annotation.read(grid).labels, COLOURS[target])
+    lines = (Path(row.image).name, f"{row.animal}, {row.split or 'undecided'}", row.group)
+    return whole, Thumbnail(rgb, lines)
+
+
+def _annotated_box(
+    image: SectionImage, outlines: Mapping[str, TargetAnnotation]
+) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of the annotated areas, or of the image if it is all."""
+    bounds = [annotation.area_bounds() for annotation in outlines.values()]
+    given = [box for box in bounds if box is not None]
+    if not given or len(given) < len(bounds):
+        return 0, 0, image.width_px, image.height_px
+    left = min(image.width_px - 1, max(0, math.floor(min(box[0] for box in given))))
+    top = min(image.height_px - 1, max(0, math.floor(min(box[1] for box in given))))
+    right = max(left + 1, min(image.width_px, math.ceil(max(box[2] for box in given))))
+    bottom = max(top + 1, min(image.height_px, math.ceil(max(box[3] for box in given))))
+    return left, top, right, bottom
+
+
+def _read_small(
+    image: SectionImage, box: tuple[int, int, int, int]
+) -> tuple[npt.NDArray[Any], Grid]:
+    """Read a box of the image at thumbnail size or its own, whichever is smaller."""
+    left, top, right, bottom = box
+    mpp_um = image.mpp_um * max(1.0, max(right - left, bottom - top) / THUMBNAIL_PX)
+    step = image.scale_at(mpp_um)
+    limits = image.size_at(mpp_um)
+    x, y = min(limits[0] - 1, int(left / step)), min(limits[1] - 1, int(top / step))
+    width = max(1, min(limits[0] - x, THUMBNAIL_PX, round((right - left) / step)))
+    height = max(1, min(limits[1] - y, THUMBNAIL_PX, round((bottom - top) / step)))
+    return image.read_region(x, y, width, height, mpp_um), Grid(x, y, width, height, step)
 
 
 def write_contact_sheet(
@@ -77,7 +101,7 @@ def write_contact_sheet(
     """
     if not thumbnails:
         raise BuildError("no image could be read for the contact sheet", "contact_sheet")
-    columns = columns or min(10, math.ceil(math.sqrt(len(thumbnails) * 1.5)))
+    columns = columns or max(2, min(10, math.ceil(math.sqrt(len(thumbnails) * 1.5))))
     cell_width = THUMBNAIL_PX + _MARGIN_PX
     cell_height = THUMBNAIL_PX + 3 * _LINE_PX + 2 * _MARGIN_PX
     rows = math.ceil(len(thumbnails) / columns)

@@ -193,6 +193,28 @@ def test_contact_sheet_shows_every_image_with_its_outline(tmp_path: Path) -> Non
         write_contact_sheet((), tmp_path / "none.png")
 
 
+def test_thumbnail_of_a_partly_annotated_image_shows_that_part(tmp_path: Path) -> None:
+    """Where areas bound the annotation, the sheet shows them, with what is outlined in them."""
+    whole = row(tmp_path, "a", picture(1), None)
+
+    def outline(name: str, x: int, y: int, width: int, height: int) -> dict[str, object]:
+        ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+        return {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"classification": {"name": name}},
+        }
+
+    features = [outline("Region*", 20, 30, 40, 24), outline("Vessel", 30, 40, 10, 8)]
+    (tmp_path / "a.geojson").write_text(json.dumps(features))
+    partly = dataclasses.replace(whole, targets=("vessel",), annotation={"vessel": "a.geojson"})
+    report = check_manifest(Manifest(tmp_path, (partly,)), thumbnails=True)
+    rgb = report.thumbnails[0].rgb
+    assert rgb.shape == (24, 40, 3)
+    assert (rgb == COLOURS["vessel"]).all(axis=-1).sum() == 2 * 10 + 2 * 8 - 4
+    assert report.balance[0].annotated_mm2 == pytest.approx(40 * 24 * 0.25e-6)
+
+
 def test_unrelated_and_blank_pictures_are_no_duplicates() -> None:
     """Of thirty unrelated pictures and two blank ones, none is a near duplicate."""
     prints = [fingerprint(str(seed), picture(seed)) for seed in range(30)]

@@ -1,0 +1,97 @@
+"""Label images as people save them: PNG or TIFF, 8 or 16 bit, one grey channel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from datasets.errors import AnnotationError
+
+# By first bytes, since many a TIFF is called .png: classic and BigTIFF, either byte order.
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_LABEL_IMAGE_LIMIT_PX = 2**30
+
+
+def read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
+    """Read a label image (H, W) of whole numbers for an image of `size_px`, width and height.
+
+    Raises
+    ------
+    AnnotationError
+        If it is of another size, which is seen before its pixels are decoded, is no single grey
+        channel, or cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            tiff = stream.read(4) in _TIFF_STARTS
+        size = _tiff_size(path) if tiff else _png_size(path)
+    except Image.DecompressionBombError as error:
+        raise AnnotationError(f"{path.name} is too large for PNG; save it as TIFF") from error
+    except (OSError, ValueError, tifffile.TiffFileError) as error:
+        raise AnnotationError(
+            f"{path.name} is no readable label image; save it as PNG or TIFF, 8 or 16 bit"
+        ) from error
+    if size != size_px:
+        given, wanted = (f"{width} × {height} px" for width, height in (size, size_px))
+        raise AnnotationError(
+            f"{path.name} is {given} but its image is {wanted}; "
+            "export the labels at full resolution"
+        )
+    if size[0] * size[1] > _LABEL_IMAGE_LIMIT_PX:
+        raise AnnotationError(
+            f"{path.name} has {size[0] * size[1]} px; outline so large an image as GeoJSON"
+        )
+    try:
+        pixels = tifffile.imread(path) if tiff else _read_png(path)
+    except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as error:
+        raise AnnotationError(f"{path.name} is damaged; save it again") from error
+    return _one_channel(pixels, path.name)
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    with Image.open(path, formats=("PNG",)) as image:
+        return image.size
+
+
+def _read_png(path: Path) -> npt.NDArray[Any]:
+    with Image.open(path, formats=("PNG",)) as image:
+        return np.asarray(image)
+
+
+def _tiff_size(path: Path) -> tuple[int, int]:
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        return page.imagewidth, page.imagelength
+
+
+def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    pixels = np.squeeze(pixels)
+    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        colour = pixels[..., :3]
+        if not (colour == colour[..., :1]).all():
+            raise AnnotationError(
+                f"{name} is a colour picture; save labels as one grey channel, 0 for background"
+            )
+        pixels = colour[..., 0]
+    if pixels.ndim != 2:
+        raise AnnotationError(f"{name} has several pages or channels; save one grey channel")
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * 255
+    if pixels.dtype.kind not in "ui" or (pixels.dtype.kind == "i" and pixels.min() < 0):
+        raise AnnotationError(f"{name} holds {pixels.dtype} values; save whole numbers from 0")
+    return pixels
+
+
+def number_cells(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return cells as they are numbered, or number the connected ones of a 0/255 mask."""
+    full = np.iinfo(pixels.dtype).max
+    if not (pixels == full).any() or not np.isin(pixels, (0, full)).all():
+        return pixels
+    _, numbers = cv2.connectedComponents((pixels > 0).astype(np.uint8), connectivity=8)
+    return np.asarray(numbers, np.int32)
