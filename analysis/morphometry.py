@@ -19,6 +19,7 @@ from analysis.record import ImageInfo, Record
 from analysis.settings import MeasureSettings
 from analysis.version import software
 from analysis.vessels import measure_vessels
+from imaging.errors import ChannelsError
 from imaging.open import SectionImage, open_image
 from imaging.tiles import grid
 from imaging.tissue import find_tissue
@@ -83,7 +84,7 @@ def measure_mask(
     settings = settings or MeasureSettings(tissue="frame")
     clock = StageClock()
     with clock.stage("open"):
-        image = open_image(source, mpp_um, modality="fluorescence")
+        image = _open(source, mpp_um)
     with image:
         mask = ImageMask(image)
         with clock.stage("open"):
@@ -105,6 +106,15 @@ def measure_mask(
             timings_s=clock.seconds,
             warnings=region[1],
         )
+
+
+def _open(source: Path, mpp_um: float | None) -> SectionImage:
+    try:
+        return open_image(source, mpp_um, modality="fluorescence")
+    except ChannelsError as error:
+        raise MaskError(
+            f"{source.name} has several channels; a mask has one, 0 and 255", "mask"
+        ) from error
 
 
 def check_binary(image: SectionImage) -> None:

@@ -90,7 +90,7 @@ def test_outputs_that_clash_are_refused(
     assert caught.value.field == "csv"
     with pytest.raises(AnalysisError, match="is a folder"):
         plan(images[:1], template, {"csv": tmp_path})
-    with pytest.raises(AnalysisError, match="named x.png"):
+    with pytest.raises(AnalysisError, match="are named x"):
         output_names([Path("1/x.png"), Path("2/x.png")])
     assert output_names([Path("x.png"), Path("x.tif"), Path("y.tif")]) == ["x.png", "x.tif", "y"]
 

@@ -213,7 +213,7 @@ def test_no_tissue_is_null() -> None:
 
 
 def test_tallies_add_in_any_order() -> None:
-    """The order of tallies does not matter, and the median of an even number is the mean of the middle two."""
+    """The order does not matter; the median of an even number is the mean of the middle two."""
     a = CellTally(10, 4, Counter({400: 1, 800: 1}), 1.0, Counter({2: 4}))
     b = CellTally(20, 6, Counter({600: 2}), 2.0, Counter({4: 6}))
     assert a + b == b + a
