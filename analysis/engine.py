@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from analysis.errors import SettingsError
 from analysis.exports import write_csv, write_json, write_xlsx
-from analysis.objects import write_geojson
+from analysis.objects import find_objects, write_geojson
 from analysis.overlay import write_overlay
 from analysis.pipeline import Progress, SectionResult, measure_section
 from analysis.raster import write_masks
@@ -140,6 +140,8 @@ def write_outputs(
     progress: Progress | None = None,
 ) -> None:
     """Write the outputs asked for; each appears whole or not at all."""
+    # Outlines take longest and serve two outputs: traced once.
+    objects = find_objects(result, image) if {"objects", "overlay"} & set(paths) else []
     for done, (kind, path) in enumerate(paths.items()):
         if progress is not None:
             progress("export", done, len(paths))
@@ -153,9 +155,9 @@ def write_outputs(
         elif kind == "mask":
             write_masks(result, image, path)
         elif kind == "objects":
-            write_geojson(result, image, path)
+            write_geojson(result, image, path, objects)
         else:
-            write_overlay(result, image, path)
+            write_overlay(result, image, path, objects)
     if progress is not None:
         progress("export", len(paths), len(paths))
 

@@ -80,27 +80,26 @@ def write_geojson(
         stream.write('{"type": "FeatureCollection", "features": [')
         for number, item in enumerate(objects):
             stream.write(",\n" if number else "\n")
-            json.dump(_feature(item, number, result.record.analysis_id, frame), stream)
+            stream.write(_feature(item, number, result.record.analysis_id, frame))
         stream.write("\n]}\n")
     partial.replace(path)
 
 
-def _feature(
-    item: SectionObject, number: int, analysis_id: str, frame: ImageFrame
-) -> dict[str, Any]:
+def _feature(item: SectionObject, number: int, analysis_id: str, frame: ImageFrame) -> str:
+    """Return a feature as JSON; its thousands of corners are written by GEOS, not by Python."""
     properties: dict[str, Any] = {
         "objectType": "annotation" if item.name == TISSUE_CLASS else "detection",
         "classification": {"name": item.name, "color": list(COLOUR_OF_CLASS[item.name])},
     }
     if item.measurements:
         properties["measurements"] = item.measurements
-    return {
-        "type": "Feature",
-        # The same analysis gives its objects the same identifiers, so that QuPath replaces them.
-        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{analysis_id}/{number}")),
-        "geometry": shapely.geometry.mapping(in_image(item.geometry, frame)),
-        "properties": properties,
-    }
+    # The same analysis gives its objects the same identifiers, so that QuPath replaces them.
+    identifier = uuid.uuid5(uuid.NAMESPACE_OID, f"{analysis_id}/{number}")
+    geometry = shapely.to_geojson(in_image(item.geometry, frame))
+    return (
+        f'{{"type": "Feature", "id": "{identifier}", "geometry": {geometry}, '
+        f'"properties": {json.dumps(properties)}}}'
+    )
 
 
 def in_image(geometry: Polygon | MultiPolygon, frame: ImageFrame) -> Polygon | MultiPolygon:

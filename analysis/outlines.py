@@ -178,7 +178,8 @@ def _walk(
         for loop in _simple_loops(walked, at_fork, edges):
             members = np.array(loop)
             ring_of_edge[members] = len(rings)
-            turns = edges.heading[members] != edges.heading[np.roll(members, 1)]
+            heading = edges.heading[members]
+            turns = np.append(heading[-1:], heading[:-1]) != heading
             corners = members[turns]
             ring = np.stack([edges.x[corners], edges.y[corners]], axis=1)
             rings.append((ring, loop[0]))
@@ -211,8 +212,9 @@ def _simple_loops(walked: list[int], at_fork: list[bool], edges: Edges) -> list[
 
 def _signed_area(ring: Ring) -> float:
     """Return the area of a ring, negative for a hole."""
-    x, y = ring[:, 0].astype(np.float64), ring[:, 1].astype(np.float64)
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    x, y = ring[:, 0], ring[:, 1]
+    closing = x[-1] * y[0] - y[-1] * x[0]
+    return float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]) + closing) / 2
 
 
 def _owners(
