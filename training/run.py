@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import lightning
 import torch
@@ -27,9 +31,24 @@ from training.stream import channel_statistics, training_loader, validation_load
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+_NOISE = (
+    r".*could not find the monitored key",  # when a resumed run ends its last epoch
+    r"Early stopping conditioned on metric",  # the same
+    "Checkpoint directory .* exists and is not empty",  # `train` has checked that already
+    ".*does not have many workers",  # the recipe says how many
+    ".*treespec, LeafSpec",  # torch about itself, through Lightning
+    "Detected call of `lr_scheduler.step",  # of the averaged copy, which has no optimiser
+)
 
 
-def train(recipe: Recipe, folders: Sequence[Path], out_dir: Path, *, resume: bool = False) -> Path:
+def train(
+    recipe: Recipe,
+    folders: Sequence[Path],
+    out_dir: Path,
+    *,
+    resume: bool = False,
+    stop_after_epochs: int | None = None,
+) -> Path:
     """Train as `recipe` says and return the best checkpoint.
 
     Parameters
@@ -40,6 +59,8 @@ def train(recipe: Recipe, folders: Sequence[Path], out_dir: Path, *, resume: boo
         Where checkpoints (`last.ckpt`, `best.ckpt`) and logs (CSV and TensorBoard) go.
     resume
         Go on from `last.ckpt`. Without it, a folder that holds a run is refused.
+    stop_after_epochs
+        End before the recipe does, as if stopped there; `resume` then goes on.
 
     Raises
     ------
@@ -53,16 +74,18 @@ def train(recipe: Recipe, folders: Sequence[Path], out_dir: Path, *, resume: boo
         raise TrainingError(f"{out_dir} holds no {LAST} to resume from; leave --resume out", "out")
     if resume:
         load_checkpoint(last)  # a damaged file is named before anything starts
+    # Determinism stays; filling every fresh tensor with NaN, which it brings, halves the speed.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     lightning.seed_everything(recipe.run.seed, workers=True, verbose=False)
     module = new_module(recipe, *channel_statistics(folders), tiles_sha256(folders))
-    trainer = _trainer(recipe, out_dir)
-    trainer.fit(
-        module,
-        training_loader(recipe, folders),
-        validation_loader(recipe, folders),
-        ckpt_path=str(last) if resume else None,
-        weights_only=True,
-    )
+    with _only_what_matters():
+        _trainer(recipe, out_dir, stop_after_epochs).fit(
+            module,
+            training_loader(recipe, folders),
+            validation_loader(recipe, folders),
+            ckpt_path=str(last) if resume else None,
+            weights_only=True,
+        )
     return out_dir / BEST
 
 
@@ -81,7 +104,15 @@ def load_checkpoint(path: Path) -> SegmentationModule:
             f"the checkpoint {path} cannot be read ({error.strerror})", "checkpoint"
         ) from error
     # torch and pickle raise many types of their own for a damaged file.
-    except (RuntimeError, KeyError, ValueError, EOFError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError,
+        KeyError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        UnpicklingError,
+    ) as error:
         raise CheckpointError(
             f"{path.name} is damaged or no checkpoint of a training run; use an earlier one",
             "checkpoint",
@@ -94,7 +125,22 @@ def tiles_sha256(folders: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def _trainer(recipe: Recipe, out_dir: Path) -> lightning.Trainer:
+@contextmanager
+def _only_what_matters() -> Iterator[None]:
+    """Silence what Lightning and torch say on every run and nobody can act upon."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    with warnings.catch_warnings():
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message)
+        logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _trainer(recipe: Recipe, out_dir: Path, stop_after_epochs: int | None) -> lightning.Trainer:
     run = recipe.run
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -105,7 +151,13 @@ def _trainer(recipe: Recipe, out_dir: Path) -> lightning.Trainer:
             save_last=True,
             enable_version_counter=False,
         ),
-        EarlyStopping(MONITORED, mode="max", patience=run.patience_epochs),
+        EarlyStopping(
+            MONITORED,
+            mode="max",
+            patience=run.patience_epochs,
+            check_on_train_epoch_end=False,
+            strict=False,  # a resumed run first ends its last epoch, whose scores are not at hand
+        ),
         EMAWeightAveraging(decay=run.ema_decay, update_starting_at_step=run.ema_from_step),
         LearningRateMonitor("step"),
         TQDMProgressBar(refresh_rate=1),
@@ -114,10 +166,10 @@ def _trainer(recipe: Recipe, out_dir: Path) -> lightning.Trainer:
         accelerator="auto",
         precision=run.precision,
         max_steps=run.steps,
-        max_epochs=math.ceil(run.steps / run.steps_per_epoch),
+        max_epochs=stop_after_epochs or math.ceil(run.steps / run.steps_per_epoch),
         callbacks=callbacks,
         logger=[CSVLogger(out_dir, name="logs"), TensorBoardLogger(out_dir, name="tensorboard")],
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, run.steps_per_epoch),
         num_sanity_val_steps=0,
         default_root_dir=out_dir,
         gradient_clip_val=1.0,

@@ -1,0 +1,185 @@
+"""Promises about a training run, from tiles to a bundle that is judged."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from angiometry import app
+from model.bundle import load_bundle
+from model.export import PARITY_TOLERANCE
+from model.predictor import Predictor
+from training.augment import Augmentation
+from training.errors import CheckpointError, DataError, TrainingError
+from training.evaluate import evaluate
+from training.publish import fit_temperature, publish
+from training.recipe import Recipe, SyntheticConfig
+from training.run import BEST, LAST, load_checkpoint, tiles_sha256, train
+from training.sources import prepare_tiles
+from training.stream import EpochSampler, TileStream, channel_statistics, validation_tiles
+
+
+@pytest.fixture(scope="module")
+def trained(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the folder of one finished run."""
+    out = tmp_path_factory.mktemp("run")
+    assert train(small_recipe, tile_folders, out) == out / BEST
+    return out
+
+
+def logged_losses(out: Path) -> dict[int, float]:
+    rows: dict[int, float] = {}
+    for path in sorted(out.glob("logs/version_*/metrics.csv")):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            if row.get("train/loss"):
+                rows[int(row["step"])] = float(row["train/loss"])
+    return rows
+
+
+def test_a_run_leaves_checkpoints_and_logs(trained: Path):
+    """A run writes its best and its last checkpoint, and logs for people and for TensorBoard."""
+    assert (trained / BEST).is_file()
+    assert (trained / LAST).is_file()
+    assert logged_losses(trained)
+    assert list(trained.glob("tensorboard/version_0/events.*"))
+
+
+def test_a_run_is_not_overwritten(small_recipe: Recipe, tile_folders: list[Path], trained: Path):
+    """Training into the folder of another run is refused unless it goes on with that run."""
+    with pytest.raises(TrainingError, match="already holds a run"):
+        train(small_recipe, tile_folders, trained)
+
+
+def test_there_must_be_something_to_resume(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+):
+    """Resuming where nothing was begun is refused."""
+    with pytest.raises(TrainingError, match="to resume from"):
+        train(small_recipe, tile_folders, tmp_path, resume=True)
+
+
+def test_a_stopped_run_resumes_with_the_same_losses(
+    small_recipe: Recipe, tile_folders: list[Path], trained: Path, tmp_path: Path
+):
+    """Stopped after its first epoch and resumed, a run ends with the very same weights."""
+    # The schedule spans all eight steps in both runs; only the stop differs.
+    half = train(small_recipe, tile_folders, tmp_path, stop_after_epochs=1)
+    assert half == tmp_path / BEST
+    train(small_recipe, tile_folders, tmp_path, resume=True)
+    resumed = load_checkpoint(tmp_path / LAST).state_dict()
+    whole = load_checkpoint(trained / LAST).state_dict()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path):
+    """A truncated or foreign checkpoint is one clear error."""
+    for number, content in enumerate([b"", b"no checkpoint", (trained / LAST).read_bytes()[:5000]]):
+        damaged = tmp_path / f"{number}.ckpt"
+        damaged.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"damaged or no checkpoint"):
+            load_checkpoint(damaged)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(tmp_path / "absent.ckpt")
+
+
+def test_a_checkpoint_becomes_a_bundle_with_its_scores(
+    trained: Path, tile_folders: list[Path], tmp_path: Path
+):
+    """The bundle repeats the checkpoint, and carries calibration, data hash and scores."""
+    bundle, parity = publish(load_checkpoint(trained / BEST), tile_folders, tmp_path / "small.onnx")
+    metadata = load_bundle(tmp_path / "small.onnx").metadata
+    assert parity <= PARITY_TOLERANCE
+    assert metadata == bundle.metadata
+    assert metadata.training_data_sha256 == tiles_sha256(tile_folders)
+    assert set(metadata.validation_scores["sources"]) == {
+        "synthetic_brightfield_vessel",
+        "synthetic_fluorescence_cells",
+    }
+    assert Predictor(bundle).self_test()
+
+
+def test_the_command_line_exports_and_evaluates(
+    trained: Path, tile_folders: list[Path], tmp_path: Path
+):
+    """`export` writes the bundle, `evaluate` writes its scores as JSON."""
+    tiles = [text for folder in tile_folders for text in ("--tiles", str(folder))]
+    out = tmp_path / "b.onnx"
+    run = CliRunner().invoke(app, ["export", str(trained / BEST), "--out", str(out), *tiles])
+    assert run.exit_code == 0, run.output
+    scores = tmp_path / "scores.json"
+    run = CliRunner().invoke(app, ["evaluate", str(out), *tiles, "--json", str(scores)])
+    assert run.exit_code == 0, run.output
+    assert set(json.loads(scores.read_text())) == {"split", "thresholds", "sources", "images"}
+
+
+def test_a_perfect_prediction_scores_one(tile_folders: list[Path]):
+    """A predictor that knows the annotation has Dice 1 on every image that holds the target."""
+    truth = {
+        item["image"].numpy().tobytes(): (item["target"].numpy() * 255).astype(np.uint8)
+        for part in validation_tiles(tile_folders)
+        for item in (part[index] for index in range(len(part)))
+    }
+    scores = evaluate(
+        lambda channels: truth[channels.tobytes()],
+        tile_folders,
+        {"vessel": 0.9, "vegf_cell": 0.9},
+    )
+    for targets in scores["sources"].values():
+        for summary in targets.values():
+            assert summary["dice"]["worst"] == 1.0
+
+
+def test_temperature_undoes_overconfidence(trained: Path, tile_folders: list[Path]):
+    """Logits three times too large are found to be three times too large."""
+    network = load_checkpoint(trained / BEST).network.eval()
+    before = fit_temperature(network, tile_folders)["vessel"]
+    with torch.no_grad():
+        network.head.weight *= 3
+        network.head.bias *= 3
+    assert fit_temperature(network, tile_folders)["vessel"] == pytest.approx(3 * before, rel=0.02)
+
+
+def test_draws_follow_from_their_number(small_recipe: Recipe, tile_folders: list[Path]):
+    """The n-th draw is the same whenever it is drawn, and epochs go on where the last ended."""
+    stream = TileStream(tile_folders, Augmentation(small_recipe.augment), {}, seed=1, tile_px=64)
+    first = stream[5]
+    stream[6]
+    again = stream[5]
+    assert first["tile"] == again["tile"]
+    assert torch.equal(first["image"], again["image"])
+    sampler = EpochSampler(4)
+    sampler.set_epoch(2)
+    assert list(sampler) == [8, 9, 10, 11]
+
+
+def test_shares_decide_how_often_a_source_is_drawn(small_recipe: Recipe, tile_folders: list[Path]):
+    """A source with share 1 is the only one drawn; an unknown source is an error."""
+    shares = {"synthetic_fluorescence_cells": 1.0}
+    stream = TileStream(tile_folders, Augmentation(small_recipe.augment), shares, 1, 64)
+    assert all(stream[number]["tile"].startswith("VEGF") for number in range(12))
+    with pytest.raises(DataError, match=r"data\.shares names nonesuch"):
+        TileStream(tile_folders, Augmentation(small_recipe.augment), {"nonesuch": 1.0}, 1, 64)
+
+
+def test_statistics_are_those_of_all_training_pixels(tile_folders: list[Path]):
+    """The network is told the mean and spread of the tiles that it learns from."""
+    mean, std = channel_statistics(tile_folders)
+    assert all(0 <= value < 1 for value in mean)
+    assert all(value >= 0.01 for value in std)
+
+
+def test_a_recipe_without_data_is_refused(small_recipe: Recipe, tmp_path: Path):
+    """A run that has nothing to learn from says how to give it data."""
+    data = dataclasses.replace(small_recipe.data, synthetic=SyntheticConfig())
+    nothing = dataclasses.replace(small_recipe, data=data)
+    with pytest.raises(DataError, match="--data MANIFEST"):
+        prepare_tiles(nothing, tmp_path)
