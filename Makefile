@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Debian may ship venv without ensurepip: the environment is made without pip, and filled from outside.
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 INSTALL := $(PIP) install --no-cache-dir --constraint constraints.txt
-# VessMAP, where it was unpacked (see docs/training.md); make train also runs without it.
+# VessMAP, where it was unpacked (see docs/training-data.md); make train also runs without it.
 VESSMAP ?= $(firstword $(wildcard data/vessmap ../shared/data/vessmap))
 RECIPE ?= training/recipes/angiometry.toml
 

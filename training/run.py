@@ -75,7 +75,7 @@ def train(
     if resume:
         load_checkpoint(last)  # a damaged file is named before anything starts
     # Determinism stays; filling every fresh tensor with NaN, which it brings, halves the speed.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     lightning.seed_everything(recipe.run.seed, workers=True, verbose=False)
     module = new_module(recipe, *channel_statistics(folders), tiles_sha256(folders))
     with _only_what_matters():

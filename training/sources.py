@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets import synth_write
 from datasets.build import build_tiles
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
 from datasets.splits import Fractions
-from datasets.synth_write import write_synthetic
 from datasets.vessmap import vessmap_manifest
 from training.errors import DataError
 from training.recipe import DataConfig, Recipe
@@ -123,9 +123,15 @@ def _synthetic(data: DataConfig, progress: Progress | None) -> list[_Source]:
             "empty_fraction": config.empty_fraction,
             "fractions": Fractions(1 - config.val_fraction, config.val_fraction, 0.0),
         }
-        write = partial(write_synthetic, **arguments, progress=progress)
-        sources.append(_Source(f"synthetic_{kind}", str(arguments), write))
+        write = partial(synth_write.write_synthetic, **arguments, progress=progress)
+        sources.append(_Source(f"synthetic_{kind}", [str(arguments), _generator_sha256()], write))
     return sources
+
+
+def _generator_sha256() -> str:
+    """Return a hash of the code that makes synthetic sections: other code, other tiles."""
+    code = sorted(Path(synth_write.__file__).parent.glob("synth*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
 
 
 def _build_once(source: _Source, folder: Path, data: DataConfig, progress: Progress | None) -> Path:
