@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.assembly import file_sha256
+from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output, measure_file
 from analysis.errors import AnalysisError
 from analysis.exports import write_whole
-from analysis.pipeline import Progress
 from analysis.record import to_dict
 from model.bundle import load_bundle
 

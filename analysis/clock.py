@@ -1,10 +1,17 @@
-"""Where the time of a measurement goes."""
+"""How far a measurement is, and where its time goes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all): scale, predict, vessels, cells, export."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Take no notice of progress."""
 
 
 class StageClock:

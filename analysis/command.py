@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.batch import Ledger, Outcome, json_text, plan, run
+from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import NotYetError, SettingsError
 from analysis.exports import leaves, reason_path, write_json
 from analysis.morphometry import measure_mask
-from analysis.pipeline import Progress
 from analysis.record import to_dict, to_json
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 from analysis.units import DIMENSIONLESS, unit_of

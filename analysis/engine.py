@@ -15,11 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
 
+from analysis.clock import Progress
 from analysis.errors import SettingsError
 from analysis.exports import write_csv, write_json, write_xlsx
 from analysis.objects import find_objects, write_geojson
 from analysis.overlay import write_overlay
-from analysis.pipeline import Progress, SectionResult, measure_section
+from analysis.pipeline import SectionResult, measure_section
 from analysis.raster import write_masks
 from analysis.record import Record
 from analysis.settings import MeasureSettings

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.assembly import file_sha256, new_id, now, region_of
-from analysis.clock import StageClock
+from analysis.clock import Progress, StageClock
 from analysis.errors import MaskError
 from analysis.masks import MaskLike, TissueMask, window_of
-from analysis.pipeline import Progress, vessel_settings
+from analysis.pipeline import vessel_settings
 from analysis.record import ImageInfo, Record
 from analysis.settings import MeasureSettings
 from analysis.version import software

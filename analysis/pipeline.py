@@ -5,7 +5,6 @@ Letters: K targets stored, H, W pixels of the model's grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +15,19 @@ import numpy.typing as npt
 from analysis.assembly import Parts, assemble
 from analysis.cell_tally import CellOutcome, measure_cells
 from analysis.cells import CellSettings
-from analysis.clock import StageClock
+from analysis.clock import Progress, StageClock, silent
 from analysis.errors import MarkerImageError
 from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask, TissueMask
+from analysis.prediction import box_of, predict_section
 from analysis.record import Record
 from analysis.settings import MeasureSettings
 from analysis.vessels import VesselOutcome, VesselSettings, measure_vessels
-from imaging.markers import MarkerScaling, fit_scaling, marker_channels, marker_intensity
+from imaging.markers import MarkerScaling, fit_scaling, marker_intensity
 from imaging.open import SectionImage
-from imaging.tiles import Window, grid, grid_shape
-from imaging.tissue import Tissue, find_tissue
+from imaging.tiles import Window
+from imaging.tissue import find_tissue
 from model.predictor import Predictor
-from model.targets import CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, steps done, steps in all); stages are scale, predict, vessels, cells."""
-
-STORE_NAME = "probabilities.npy"
-_CHANNELS_OF_MARKER = {"CD31": (VESSEL,), "VEGF": (VEGF_CELL, VEGF_CELL_CENTRE)}
+from model.targets import VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
 
 
 @dataclass(frozen=True)
@@ -142,7 +136,7 @@ def measure_section(
     imaging.errors.ImagingError
         If channels, modality or tissue mask do not fit the image.
     """
-    report = progress or _silent
+    report = progress or silent
     check_markers(image, settings)
     metadata = predictor.bundle.metadata
     settings = settings.resolved(metadata.thresholds)
@@ -186,47 +180,6 @@ def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
             "name one channel for each, such as CD31=1,VEGF=2",
             "channels",
         )
-
-
-def predict_section(
-    image: SectionImage,
-    predictor: Predictor,
-    scalings: dict[str, MarkerScaling],
-    tissue: Tissue,
-    *,
-    workdir: Path,
-    tta: bool = False,
-    progress: Progress | None = None,
-) -> ProbabilityStore:
-    """Predict every tile that holds tissue; glass keeps probability 0.
-
-    One pass for each marker of `scalings`: the marker's stain fills the marker channel, and only
-    its own targets are kept.
-
-    Returns
-    -------
-    ProbabilityStore
-        ``probabilities.npy`` in `workdir`, on the model's grid.
-    """
-    report = progress or _silent
-    metadata = predictor.bundle.metadata
-    width, height = image.size_at(metadata.mpp_um)
-    targets = tuple(name for marker in scalings for name in _CHANNELS_OF_MARKER[marker])
-    store = ProbabilityStore.create(workdir / STORE_NAME, targets, height, width)
-    columns, rows = grid_shape(width, height, metadata.tile_px)
-    report("predict", 0, columns * rows)
-    tiles = grid(width, height, metadata.tile_px, metadata.halo_px)
-    for done, tile in enumerate(tiles, start=1):
-        box = _box(tile.outer)
-        if tissue.read(*box, metadata.mpp_um).any():
-            pixels = image.read_region(*box, metadata.mpp_um)
-            for marker, scaling in scalings.items():
-                answer = predictor.predict(marker_channels(pixels, scaling), tta=tta)
-                for name in _CHANNELS_OF_MARKER[marker]:
-                    kept = answer[CHANNELS.index(name)][tile.core_in_outer]
-                    store.write(name, tile.core, kept)
-        report("predict", done, columns * rows)
-    return store
 
 
 def cell_settings(settings: MeasureSettings, mpp_um: float) -> CellSettings:
@@ -288,7 +241,7 @@ def intensity_reader(image: SectionImage, scaling: MarkerScaling, mpp_um: float)
     """Return a reader of raw marker intensity on the model's grid."""
 
     def read(window: Window) -> npt.NDArray[np.float32]:
-        return marker_intensity(image.read_region(*_box(window), mpp_um), scaling)
+        return marker_intensity(image.read_region(*box_of(window), mpp_um), scaling)
 
     return read
 
@@ -300,11 +253,3 @@ def _omega_or_frame(omega: TissueMask) -> MaskLike | None:
 
 def _tissue_mode(settings: MeasureSettings) -> str | Path:
     return settings.tissue if settings.tissue in {"auto", "frame"} else Path(settings.tissue)
-
-
-def _box(window: Window) -> tuple[int, int, int, int]:
-    return window.x, window.y, window.width, window.height
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Take no notice of progress."""
