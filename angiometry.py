@@ -105,11 +105,13 @@ def export(
     out: Annotated[Path, typer.Option(help="The bundle to write, a file ending in .onnx.")],
 ) -> None:
     """Write a checkpoint as a bundle: calibrated, scored, and proven to repeat it."""
+    from training.card import write_card
     from training.publish import publish
     from training.run import load_checkpoint
 
     with _plain_errors(), _progress_bar() as progress:
         bundle, parity = publish(load_checkpoint(checkpoint), tiles, out, progress=progress)
+        write_card(bundle, out.parent)
     typer.echo(f"{bundle.path}: sha256 {bundle.sha256}, differs by at most {parity:.1e}")
 
 

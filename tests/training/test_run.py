@@ -115,6 +115,9 @@ def test_the_command_line_exports_and_evaluates(
     out = tmp_path / "b.onnx"
     run = CliRunner().invoke(app, ["export", str(trained / BEST), "--out", str(out), *tiles])
     assert run.exit_code == 0, run.output
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert load_bundle(out).sha256 in card
+    assert "synthetic fluorescence cells | vegf_cell" in card
     scores = tmp_path / "scores.json"
     run = CliRunner().invoke(app, ["evaluate", str(out), *tiles, "--json", str(scores)])
     assert run.exit_code == 0, run.output
