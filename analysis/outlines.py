@@ -12,6 +12,7 @@ Letters: E edges, V vertices of a ring.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -40,10 +41,10 @@ class Edges:
     (E,) the object's number.
     """
 
-    x: npt.NDArray[np.int64]
-    y: npt.NDArray[np.int64]
-    heading: npt.NDArray[np.int64]
-    label: npt.NDArray[np.int64]
+    x: npt.NDArray[np.int32]
+    y: npt.NDArray[np.int32]
+    heading: npt.NDArray[np.int8]
+    label: npt.NDArray[np.int32]
 
 
 @dataclass
@@ -86,11 +87,13 @@ def edges_of(labels: npt.NDArray[np.generic], core: Window, origin: tuple[int, i
     xs, ys, headings, numbers = [], [], [], []
     for heading, (other, (dx, dy)) in enumerate(zip(shifted, corner, strict=True)):
         rows, columns = np.nonzero((inner != 0) & (inner != other))
-        xs.append(columns + (dx + origin[0]))
-        ys.append(rows + (dy + origin[1]))
-        headings.append(np.full(rows.size, heading))
-        numbers.append(inner[rows, columns].astype(np.int64))
-    return Edges(*(np.concatenate(parts) for parts in (xs, ys, headings, numbers)))
+        xs.append((columns + (dx + origin[0])).astype(np.int32))
+        ys.append((rows + (dy + origin[1])).astype(np.int32))
+        headings.append(np.full(rows.size, heading, np.int8))
+        numbers.append(inner[rows, columns].astype(np.int32))
+    return Edges(
+        np.concatenate(xs), np.concatenate(ys), np.concatenate(headings), np.concatenate(numbers)
+    )
 
 
 def mask_edges(mask: MaskLike, block_px: int = _BLOCK_PX) -> Edges:
@@ -139,7 +142,7 @@ def _sorted(edges: Edges) -> Edges:
 def _following(edges: Edges) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the edge after each edge, and the first of each pair that leaves one corner."""
     width, height = int(edges.x.max()) + 2, int(edges.y.max()) + 2
-    start = (edges.label * height + edges.y) * width + edges.x
+    start = (edges.label.astype(np.int64) * height + edges.y) * width + edges.x
     step = _STEP[edges.heading]
     end = start + step[:, 1] * width + step[:, 0]
     first = np.searchsorted(start, end, side="left")
@@ -154,17 +157,17 @@ def _following(edges: Edges) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
 
 def _walk(
     edges: Edges, following: npt.NDArray[np.int64], doubled: npt.NDArray[np.int64]
-) -> tuple[list[tuple[Ring, int]], npt.NDArray[np.int64]]:
+) -> tuple[list[tuple[Ring, int]], npt.NDArray[np.int32]]:
     """Return rings as (corners, one of their edges), and the ring that each edge is part of.
 
     Only corners where the heading changes are kept.
     """
-    after = following.tolist()
+    # Python's own arrays: as quick to index as lists, at an eighth of their memory.
+    after = array("q", following.astype(np.int64).tobytes())
     forked = np.zeros(len(after), np.bool_)
     forked[doubled] = forked[doubled + 1] = True
-    at_fork = forked.tolist()
-    seen = np.zeros(len(after), np.bool_).tolist()
-    ring_of_edge = np.empty(len(after), np.int64)
+    at_fork, seen = forked.tobytes(), bytearray(len(after))
+    ring_of_edge = np.empty(len(after), np.int32)
     rings: list[tuple[Ring, int]] = []
     for first in range(len(after)):
         if seen[first]:
@@ -172,7 +175,7 @@ def _walk(
         walked: list[int] = []
         edge = first
         while not seen[edge]:
-            seen[edge] = True
+            seen[edge] = 1
             walked.append(edge)
             edge = after[edge]
         for loop in _simple_loops(walked, at_fork, edges):
@@ -181,12 +184,12 @@ def _walk(
             heading = edges.heading[members]
             turns = np.append(heading[-1:], heading[:-1]) != heading
             corners = members[turns]
-            ring = np.stack([edges.x[corners], edges.y[corners]], axis=1)
+            ring = np.stack([edges.x[corners], edges.y[corners]], axis=1).astype(np.int64)
             rings.append((ring, loop[0]))
     return rings, ring_of_edge
 
 
-def _simple_loops(walked: list[int], at_fork: list[bool], edges: Edges) -> list[list[int]]:
+def _simple_loops(walked: list[int], at_fork: bytes, edges: Edges) -> list[list[int]]:
     """Split a closed walk where it passes a corner for the second time."""
     forks = [place for place, edge in enumerate(walked) if at_fork[edge]]
     if len(forks) < 2:
@@ -245,7 +248,7 @@ def _owners(
 
 
 def _touching(
-    ring_of_edge: npt.NDArray[np.int64],
+    ring_of_edge: npt.NDArray[np.int32],
     doubled: npt.NDArray[np.int64],
     owner: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
