@@ -136,7 +136,9 @@ def _settings_of(parts: Parts) -> dict[str, Any]:
     """Return every choice and every fitted value that influenced a number."""
     image = parts.image
     asked = image.mpp_um if image.mpp_source == "request" else None
+    mask = parts.settings.tissue_file
     return parts.settings.as_record() | {
+        "tissue_sha256": None if mask is None else file_sha256(mask),
         "mpp_um": asked,
         "modality": image.modality,
         "channels": dict(image.channels),

@@ -265,10 +265,13 @@ def _is_record(tree: object) -> bool:
 
 
 def _same_reading(settings: Mapping[str, Any], job: MeasureJob) -> bool:
-    """Tell whether pixel size, modality and channels were read as the job asks."""
+    """Tell whether pixel size, modality, channels and tissue mask are those the job asks for."""
     modality = job.modality in ("auto", settings.get("modality"))
     channels = job.channels is None or dict(job.channels) == settings.get("channels")
-    return modality and channels and settings.get("mpp_um") == job.mpp_um
+    mask = job.settings.tissue_file
+    content = file_sha256(mask) if mask is not None and mask.is_file() else None
+    same_mask = settings.get("tissue_sha256") == content
+    return modality and channels and same_mask and settings.get("mpp_um") == job.mpp_um
 
 
 def _get(record: Mapping[str, Any], part: str, name: str) -> Any:

@@ -181,5 +181,6 @@ def _settings(
         "gap_um": settings.gap_um,
         "max_vessel_radius_um": settings.max_vessel_radius_um,
         "tissue": "frame" if tissue is None else str(tissue),
+        "tissue_sha256": None if tissue is None else file_sha256(tissue),
         "mpp_um": image.mpp_um if image.mpp_source == "request" else None,
     }

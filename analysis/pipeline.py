@@ -143,7 +143,7 @@ def measure_section(
     clock = StageClock({} if open_s is None else {"open": open_s})
     with clock.stage("scale"):
         report("scale", 0, 1)
-        tissue = find_tissue(image, _tissue_mode(settings))
+        tissue = find_tissue(image, settings.tissue_file or settings.tissue)
         scalings = {m: fit_scaling(image, m, tissue) for m in settings.markers}
         report("scale", 1, 1)
     with clock.stage("predict"):
@@ -249,7 +249,3 @@ def intensity_reader(image: SectionImage, scaling: MarkerScaling, mpp_um: float)
 def _omega_or_frame(omega: TissueMask) -> MaskLike | None:
     """Return None where Ω is the whole frame: nothing has to be read then."""
     return None if omega.tissue.fraction >= 1.0 else omega
-
-
-def _tissue_mode(settings: MeasureSettings) -> str | Path:
-    return settings.tissue if settings.tissue in {"auto", "frame"} else Path(settings.tissue)

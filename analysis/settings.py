@@ -87,6 +87,11 @@ class MeasureSettings:
         """Return the smallest byte of a probability map that counts as `target`, 1..255."""
         return max(1, round(MAX_LEVEL * self.thresholds[target]))
 
+    @property
+    def tissue_file(self) -> Path | None:
+        """Return the tissue mask's file, or None where tissue is found or is the frame."""
+        return None if self.tissue in TISSUE_MODES else Path(self.tissue)
+
     def as_record(self) -> dict[str, Any]:
         """Return what influenced numbers, as the record keeps it."""
         values = dataclasses.asdict(self)
@@ -111,7 +116,7 @@ class EarlierSettings:
 
 
 # Facts that the record keeps beside the choices; they are found anew on each image.
-_DERIVED = ("scaling", "mpp_um", "modality", "channels", "model")
+_DERIVED = ("scaling", "tissue_sha256", "mpp_um", "modality", "channels", "model")
 
 
 def load_settings(path: str | Path) -> EarlierSettings:

@@ -12,6 +12,7 @@ import pytest
 from analysis.cell_tally import CellTally, finish, measure_cells, tally_block
 from analysis.cells import CellSettings, label_cells
 from imaging.tiles import Window, grid
+from model.targets import target_arrays
 
 SETTINGS = CellSettings(mpp_um=0.5, level=128, min_cell_area_um2=25.0)
 Bytes = npt.NDArray[np.uint8]
@@ -67,6 +68,25 @@ def test_touching_discs_are_two_cells_of_equal_size(turns: int) -> None:
     areas = np.bincount(labels.ravel())[1:]
     assert len(areas) == 2
     assert abs(int(areas[0]) - int(areas[1])) <= 0.05 * areas.sum()
+
+
+def test_cells_drawn_by_hand_are_found_again() -> None:
+    """What the network is trained to predict of touching cells leads back to those cells."""
+    rng = np.random.default_rng(2)
+    rows, columns = np.mgrid[:300, :300]
+    drawn = np.zeros((300, 300), np.int32)
+    for number, (x, y) in enumerate(np.mgrid[30:280:26, 30:280:22].reshape(2, -1).T, start=1):
+        a, b, turn = rng.uniform(8, 12), rng.uniform(11, 15), rng.uniform(0, math.pi)
+        u = (columns - x) * math.cos(turn) + (rows - y) * math.sin(turn)
+        v = (rows - y) * math.cos(turn) - (columns - x) * math.sin(turn)
+        drawn[((u / a) ** 2 + (v / b) ** 2 <= 1) & (drawn == 0)] = number
+    targets, _ = target_arrays({"vegf_cell": drawn})
+    body, depth = (np.rint(255 * targets[k]).astype(np.uint8) for k in (1, 2))
+    found = label_cells(body, depth, SETTINGS)
+    assert found.max() == drawn.max()
+    for number in range(1, drawn.max() + 1):
+        inside = found[drawn == number]
+        assert np.bincount(inside).max() > 0.9 * inside.size
 
 
 def test_a_faint_or_flat_cell_is_one_cell() -> None:

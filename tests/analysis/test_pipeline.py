@@ -159,6 +159,10 @@ def test_tissue_mask_is_the_denominator(measure: Any, draw: Any, tmp_path: Path)
     assert region.area_mm2 == pytest.approx(0.005)
     assert region.vessels.area_fraction == pytest.approx(1600 / 20000)
     assert region.vessels.profile_count == 1
+    record = measure(path, settings).result.record
+    assert record.settings["tissue"] == str(tmp_path / "half.png")
+    assert len(record.settings["tissue_sha256"]) == 64
+    assert settings_from_record(to_dict(record)["settings"]).settings.tissue == settings.tissue
 
 
 def test_threshold_compares_bytes(measure: Any, draw: Any, tmp_path: Path) -> None:
