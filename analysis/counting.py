@@ -157,7 +157,7 @@ def end_pixel(parts: GraphParts, half: Ints) -> Ints:
     """Return where in the parts' pixels the fragment ends `half` stand."""
     fragment = half >> 1
     offset = parts.offset
-    return np.where(half & 1, offset[fragment + 1] - 1, offset[fragment])
+    return np.asarray(np.where(half & 1, offset[fragment + 1] - 1, offset[fragment]))
 
 
 def _middles(parts: GraphParts, joined: Joined, ends: Ints, pixels: Ints) -> Ints:

@@ -18,8 +18,8 @@ from scipy.sparse import csgraph
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# Vossepoel and Smeulders, Computer Graphics and Image Processing 20, 1982: the length of a chain is
-# 0.980 Ne + 1.406 No − 0.091 Nc. In thousandths, and per half step, so that sums are exact integers.
+# Vossepoel and Smeulders, Computer Graphics and Image Processing 20, 1982: the length of a chain
+# is 0.980 Ne + 1.406 No − 0.091 Nc. In thousandths, per half step: sums are exact integers.
 HALF_STRAIGHT = 490
 HALF_DIAGONAL = 703
 CORNER = 91

@@ -204,7 +204,7 @@ def _fragment_ends(
         spot = name[own].copy()
         key[real] = spot[real] = name[met[real]]
         opened = kind == End.OPEN
-        # A step is named by its earlier pixel and its direction: east, south-west, south, south-east.
+        # A step is named by its earlier pixel and direction: east, south-west, south, south-east.
         low, high = np.minimum(name[own], name[other]), np.maximum(name[own], name[other])
         gap = high - low
         key[opened] = (low * 4 + _direction(gap, skeleton, own, other))[opened]
@@ -215,7 +215,7 @@ def _fragment_ends(
 
 
 def _direction(gap: Ints, skeleton: Skeleton, own: Ints, other: Ints) -> Ints:
-    """Number a step's direction, the same whichever end it is seen from."""
+    """Return a number for a step's direction, the same whichever end it is seen from."""
     dy = skeleton.graph.y[other] - skeleton.graph.y[own]
     dx = (skeleton.graph.x[other] - skeleton.graph.x[own]) * np.sign(dy)
     return np.where(dy == 0, 0, 2 + dx) + 0 * gap

@@ -172,7 +172,8 @@ def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> I
     final = np.zeros(count, np.int64)
     final[whole[by_last]] = by_last
     counted = ~framed & (area >= min_area_px - 1e-9)
-    return parts.member[final[counted]].sum(axis=0, dtype=np.int64)
+    total: Ints = parts.member[final[counted]].sum(axis=0, dtype=np.int64)
+    return total
 
 
 def _membership(regions: Bools | None, y: Ints, x: Ints) -> Bools:

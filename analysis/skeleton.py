@@ -57,10 +57,8 @@ def distance_to_background(mask: Bools) -> Floats:
     """Return the exact Euclidean distance (H, W) of each mask pixel to the background, in px."""
     if mask.all():
         return np.full(mask.shape, np.float32(np.hypot(*mask.shape)))
-    distance: Floats = cv2.distanceTransform(
-        mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    return distance
+    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance, np.float32)
 
 
 def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
@@ -106,7 +104,7 @@ def mirror(mask: Bools, top: int, bottom: int, left: int, right: int) -> Bools:
     """Extend `mask` by its mirror image, the border pixel itself not repeated."""
     if not (top or bottom or left or right):
         return np.ascontiguousarray(mask)
-    extended: npt.NDArray[np.uint8] = cv2.copyMakeBorder(
+    extended = cv2.copyMakeBorder(
         np.ascontiguousarray(mask).view(np.uint8), top, bottom, left, right, cv2.BORDER_REFLECT_101
     )
     return extended.view(np.bool_)
@@ -150,7 +148,7 @@ def chain_length(skeleton: Skeleton) -> Ints:
     graph, chains = skeleton.graph, skeleton.chains
     part = np.append(graph.length_by_pixel()[chains.pixel], 0)
     length: Ints = np.add.reduceat(part, chains.offset[:-1]) if len(chains.ring) else part[:0]
-    return length + end_half_steps(skeleton).sum(axis=1)
+    return np.asarray(length + end_half_steps(skeleton).sum(axis=1))
 
 
 def end_half_steps(skeleton: Skeleton) -> Ints:
@@ -175,7 +173,7 @@ def _spurs(skeleton: Skeleton) -> Ints:
     one_end = ((met < 0).sum(axis=1) == 1) & ~chains.ring
     diameter = 2.0 * skeleton.at(met.max(axis=1)) if len(met) else np.empty(0)
     spur = one_end & (chain_length(skeleton) < 1000.0 * diameter)
-    return chains.pixel[np.repeat(spur, chains.size)]
+    return np.asarray(chains.pixel[np.repeat(spur, chains.size)])
 
 
 def as_mask(words: Words, width: int) -> Bools:

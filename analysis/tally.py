@@ -159,7 +159,7 @@ def tally_block(
     settings
         What to count and from what size on.
     """
-    core, height, width = tile.core, shape[0], shape[1]
+    core, width = tile.core, shape[1]
     inside = np.ascontiguousarray(mask[tile.core_in_outer])
     region_px, vessel_px = _areas(inside, regions)
     profiles, profile_parts = block_profiles(
@@ -228,9 +228,10 @@ def _lengths(
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)
     bins = int(np.ceil(4.0 * settings.max_radius_px / WIDTH_BIN_PX)) + 1
     at = np.minimum((width / WIDTH_BIN_PX).astype(np.int64), bins - 1)
-    histogram = []
-    for member in _members(regions, rows, columns):
-        histogram.append(np.bincount(at[member], weight[member], minlength=bins).astype(np.int64))
+    histogram = [
+        np.bincount(at[member], weight[member], minlength=bins).astype(np.int64)
+        for member in _members(regions, rows, columns)
+    ]
     return (
         length,
         _by_region(regions, rows, columns, weight),

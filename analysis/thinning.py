@@ -140,8 +140,9 @@ def _removable(
     a, b, c, d = s[8], s[9], s[10], s[11]
     for p, q, out in ((p2, q1, a), (p4, q2, b), (p6, q3, c), (p8, q4, d)):
         np.bitwise_not(p, out=out)
-        out &= q
-    result, spare, spare2 = s[12], s[13], s[14]
+        np.bitwise_and(out, q, out=out)
+    result: Words = s[12]
+    spare, spare2 = s[13], s[14]
     np.bitwise_xor(a, b, out=result)
     result ^= c
     result ^= d

@@ -240,8 +240,8 @@ class _Region:
         p10, median, p90 = _quantiles(tally.width_histogram[index], (0.1, 0.5, 0.9))
         if median < MIN_MEDIAN_WIDTH_PX:
             self.reasons["vessels.diameter_um"] = (
-                f"the median width is {median:.1f} px: under {MIN_MEDIAN_WIDTH_PX:.0f} px the pixels "
-                "are too coarse for a diameter"
+                f"the median width is {median:.1f} px: under {MIN_MEDIAN_WIDTH_PX:.0f} px the "
+                "pixels are too coarse for a diameter"
             )
             return Diameter()
         mean = int(tally.width_moment[index]) / weight / 1000.0

@@ -34,7 +34,7 @@ def free_pixels(skeleton: Skeleton) -> Bools:
     from_stop = (total[chains.offset[1:]] + half[:, 1])[chain] - centre
     met = np.where(chains.junction >= 0, chains.junction, end_pixels(chains))
     zone = np.where(chains.ring[:, None], 0.0, skeleton.at(met))[chain]
-    return (from_start >= zone[:, 0]) & (from_stop >= zone[:, 1])
+    return np.asarray((from_start >= zone[:, 0]) & (from_stop >= zone[:, 1]))
 
 
 def normals(skeleton: Skeleton) -> tuple[Floats, Floats]:
@@ -55,7 +55,7 @@ def normals(skeleton: Skeleton) -> tuple[Floats, Floats]:
     dy = (y[ahead] - y[behind]).astype(np.float32)
     dx = (x[ahead] - x[behind]).astype(np.float32)
     dx[(dy == 0) & (dx == 0)] = 1.0  # a lone pixel has no direction: any normal will do
-    norm = np.hypot(dy, dx)
+    norm: Floats = np.hypot(dy, dx)
     return dx / norm, -dy / norm
 
 
@@ -103,9 +103,9 @@ def _reach(
 def _sample(image: npt.NDArray[np.uint8], y: Floats, x: Floats) -> Floats:
     """Sample `image` bilinearly at (y, x), any shape; outside it is 0."""
     rows = -(-y.size // _REMAP_COLUMNS)
-    grid = np.full((2, rows * _REMAP_COLUMNS), -2.0, np.float32)
-    grid[0, : y.size], grid[1, : x.size] = y.reshape(-1), x.reshape(-1)
-    grid = grid.reshape(2, rows, _REMAP_COLUMNS)
+    flat = np.full((2, rows * _REMAP_COLUMNS), -2.0, np.float32)
+    flat[0, : y.size], flat[1, : x.size] = y.reshape(-1), x.reshape(-1)
+    grid = flat.reshape(2, rows, _REMAP_COLUMNS)
     value = cv2.remap(
         image, grid[1], grid[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
     )

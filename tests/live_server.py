@@ -110,7 +110,7 @@ def start_server(standin_bundle: Bundle, tmp_path_factory: pytest.TempPathFactor
     """Return a context manager that runs ``angiometry serve`` with the settings given."""
 
     @contextlib.contextmanager
-    def start(**settings: object) -> Iterator[Server]:
+    def start(*, ready: bool = True, **settings: object) -> Iterator[Server]:
         folder = tmp_path_factory.mktemp("server")
         port = free_port()
         chosen = {
@@ -133,7 +133,7 @@ def start_server(standin_bundle: Bundle, tmp_path_factory: pytest.TempPathFactor
             )
         server = Server(f"http://127.0.0.1:{port}", folder / "data", process, log)
         try:
-            wait_until_ready(server)
+            wait_until(server, "/readyz" if ready else "/healthz")
             yield server
         finally:
             process.terminate()
@@ -162,16 +162,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_ready(server: Server, limit_s: float = 60.0) -> None:
+def wait_until(server: Server, path: str, limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             pytest.fail(f"the server ended: {server.log.read_text()}")
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{server.url}/readyz").status_code == 200:
+            if httpx.get(f"{server.url}{path}").status_code == 200:
                 return
         time.sleep(0.1)
-    pytest.fail(f"the server is not ready after {limit_s} s: {server.log.read_text()}")
+    pytest.fail(f"{path} is not 200 after {limit_s} s: {server.log.read_text()}")
 
 
 def section(side_px: int = 256) -> Image.Image:
