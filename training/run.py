@@ -97,12 +97,10 @@ def load_checkpoint(path: Path) -> SegmentationModule:
     CheckpointError
         If the file cannot be read, is damaged, or holds something else.
     """
+    if not path.is_file():
+        raise CheckpointError(f"the checkpoint {path} cannot be read: no such file", "checkpoint")
     try:
         return SegmentationModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint {path} cannot be read ({error.strerror})", "checkpoint"
-        ) from error
     # torch and pickle raise many types of their own for a damaged file.
     except (
         RuntimeError,
@@ -112,6 +110,7 @@ def load_checkpoint(path: Path) -> SegmentationModule:
         TypeError,
         AttributeError,
         UnpicklingError,
+        OSError,
     ) as error:
         raise CheckpointError(
             f"{path.name} is damaged or no checkpoint of a training run; use an earlier one",

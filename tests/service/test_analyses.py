@@ -82,7 +82,7 @@ def test_files_are_immutable_downloads(client: httpx.Client) -> None:
         assert (again.status_code, again.content) == (304, b"")
     mask = Image.open(io.BytesIO(client.get(links["mask.png"]).content))
     assert mask.size == (256, 256)
-    assert set(mask.getdata()) == {0, 255}
+    assert set(mask.get_flattened_data()) == {0, 255}
     assert json.loads(client.get(links["objects.geojson"]).content)["type"] == "FeatureCollection"
 
 
