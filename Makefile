@@ -46,7 +46,7 @@ format: $(VENV)/.everything  ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.everything  ## Time what is timed, as ratios in one run
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+	$(BIN)/python -m pytest -m benchmark -s
 
 train: $(VENV)/.everything  ## Train the shipped recipe on the data found, or on synthetic sections
 	$(BIN)/angiometry train $(RECIPE) $(if $(VESSMAP),--vessmap $(VESSMAP)) $(TRAIN_FLAGS)
