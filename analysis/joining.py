@@ -20,6 +20,8 @@ Ints = npt.NDArray[np.int64]
 # Junctions joined by a segment shorter than so many local diameters are one: the two branching
 # points of a crossing at 45° lie about that far apart.
 CONTRACTION_DIAMETERS = 1.5
+# Each of the two lies up to a pixel from where it would lie without a grid: matters for thin tubes.
+CONTRACTION_MARGIN_PX = 2.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _contract(
     chain, ends = terminals(partner, raw)
     node = half_node[ends]
     radius = np.append(nodes.radius, 0.0)[node].max(axis=1)
-    limit = 1000 * CONTRACTION_DIAMETERS * 2 * radius
+    limit = 1000 * (CONTRACTION_DIAMETERS * 2 * radius + CONTRACTION_MARGIN_PX)
     short = (node >= 0).all(axis=1) & ~raw_open[chain] & (length[chain] < limit)
     count, cluster_of = components(len(nodes.radius), node[short, 0], node[short, 1])
     inside = np.zeros(len(raw_open), np.bool_)

@@ -50,6 +50,12 @@ def clear(words: Words, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]) -> N
     np.bitwise_and.at(words, (y + 1, (x >> 6) + 1), ~bits)
 
 
+def fill(words: Words, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]) -> None:
+    """Set the pixels (y, x) in place."""
+    bits = np.left_shift(_ONE, (x & 63).astype(np.uint64))
+    np.bitwise_or.at(words, (y + 1, (x >> 6) + 1), bits)
+
+
 def thin_words(words: Words, keep: Words | None = None) -> Words:
     """Thin packed `words` by Guo and Hall's two-pass algorithm until nothing changes.
 

@@ -21,7 +21,8 @@ Bools = npt.NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 
 NOT_MEASURED = "not measured by this version"
-MIN_MEDIAN_WIDTH_PX = 6.0
+# 6 px, less the half pixel to which a width is known: tubes drawn 6 px wide are to be measured.
+MIN_MEDIAN_WIDTH_PX = 5.5
 # Blocks handed to an executor and not yet merged: bounds the memory of the caller.
 _PENDING = 8
 
@@ -240,7 +241,7 @@ class _Region:
         p10, median, p90 = _quantiles(tally.width_histogram[index], (0.1, 0.5, 0.9))
         if median < MIN_MEDIAN_WIDTH_PX:
             self.reasons["vessels.diameter_um"] = (
-                f"the median width is {median:.1f} px: under {MIN_MEDIAN_WIDTH_PX:.0f} px the "
+                f"the median width is {median:.1f} px: under {MIN_MEDIAN_WIDTH_PX:g} px the "
                 "pixels are too coarse for a diameter"
             )
             return Diameter()
