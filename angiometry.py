@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,9 +64,23 @@ def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+            bars.update(
+                tasks[stage], completed=done, total=total
+            )  # a later source has its own total
 
         yield show
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Executor | None]:
+    """Give as many processes for the length of a ``with`` block, 0 for the cores; None for one."""
+    count = count or os.cpu_count() or 1
+    if count == 1:
+        yield None
+        return
+    # Spawned, not forked: a fork while the progress bar's thread draws can stand still for ever.
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
+        yield executor
 
 
 @app.command()
@@ -80,16 +97,25 @@ def train(
         Path | None, typer.Option(help="Folder that keeps cut tiles; OUT/tiles by default.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    workers: Annotated[
+        int,
+        typer.Option(help="Processes that make tiles; the processor's cores by default.", min=0),
+    ] = 0,
 ) -> None:
     """Train a network as a recipe says."""
     from training.recipe import read_recipe
     from training.run import train as run
     from training.sources import prepare_tiles
 
-    with _plain_errors(), _progress_bar() as progress:
+    with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         plan = read_recipe(recipe)
         folders = prepare_tiles(
-            plan, tiles or out / "tiles", manifests=data or (), vessmap=vessmap, progress=progress
+            plan,
+            tiles or out / "tiles",
+            manifests=data or (),
+            vessmap=vessmap,
+            executor=executor,
+            progress=progress,
         )
     with _plain_errors():
         best = run(plan, folders, out / plan.name, resume=resume)
@@ -174,15 +200,11 @@ def data_build(
     workers: Annotated[int, typer.Option(help="Processes that cut.", min=1)] = 1,
 ) -> None:
     """Cut training tiles from annotated images."""
-    from concurrent.futures import ProcessPoolExecutor
-    from contextlib import nullcontext
-
     from datasets.annotations import parse_classes
     from datasets.build import build_tiles
     from datasets.vessmap import read_images
 
-    pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
-    with _plain_errors(), _progress_bar() as progress, pool as executor:
+    with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         summary = build_tiles(
             read_images(manifest),
             out,

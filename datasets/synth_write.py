@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +47,7 @@ def write_synthetic(
     modalities: Sequence[SynthModality] = ("brightfield", "fluorescence"),
     empty_fraction: float = 0.1,
     fractions: Fractions | None = None,
+    executor: Executor | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Manifest:
     """Write ``count`` synthetic sections and their manifest.
@@ -61,6 +64,8 @@ def write_synthetic(
         Share of the sections that hold nothing of what their marker stains.
     fractions
         Parts of the animals, of three sections each, that go to train, val and test.
+    executor
+        Spreads the sections over workers; the files are the same with or without it.
     progress
         Called with a stage's name, the number of sections written, and of all.
 
@@ -76,18 +81,42 @@ def write_synthetic(
     """
     out_dir = Path(out_dir)
     _check(out_dir, count, seed, size_px, markers, modalities, empty_fraction)
+    jobs = [
+        _Job(
+            out_dir, seed + number, size_px, mpp_um,
+            parse_markers(markers[(number // len(modalities)) % len(markers)]),
+            modalities[number % len(modalities)], empty_fraction,
+            f"synthetic-{seed}-{number // _SECTIONS_PER_ANIMAL:03d}",
+        )
+        for number in range(count)
+    ]  # fmt: skip
     rows = []
-    for number in range(count):
-        shown = parse_markers(markers[(number // len(modalities)) % len(markers)])
-        section = _section(seed + number, shown, size_px, mpp_um, empty_fraction)
-        modality = modalities[number % len(modalities)]
-        animal = f"synthetic-{seed}-{number // _SECTIONS_PER_ANIMAL:03d}"
-        rows.append(_write_section(out_dir, section, modality, animal))
+    for done, row in enumerate((executor.map if executor else map)(_make, jobs), start=1):
+        rows.append(row)
         if progress is not None:
-            progress("sections", number + 1, count)
+            progress("sections", done, count)
     manifest = assign_splits(Manifest(out_dir, tuple(rows)), seed=seed, fractions=fractions)
     manifest.write(out_dir / "manifest.csv")
     return manifest
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One section to make and write."""
+
+    out_dir: Path
+    seed: int
+    size_px: int
+    mpp_um: float
+    markers: tuple[str, ...]
+    modality: SynthModality
+    empty_fraction: float
+    animal: str
+
+
+def _make(job: _Job) -> Row:
+    section = _section(job.seed, job.markers, job.size_px, job.mpp_um, job.empty_fraction)
+    return _write_section(job.out_dir, section, job.modality, job.animal)
 
 
 def parse_modalities(text: str) -> tuple[SynthModality, ...]:

@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,7 @@ def prepare_tiles(
     *,
     manifests: Sequence[Path] = (),
     vessmap: Path | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Build every folder of tiles that a run needs and return them, in a fixed order.
@@ -66,6 +68,8 @@ def prepare_tiles(
         Manifests of the laboratory's own annotated images.
     vessmap
         The folder or archive of VessMAP, if there is one.
+    executor
+        Spreads sections and images over workers; the tiles are the same with or without it.
 
     Raises
     ------
@@ -75,14 +79,14 @@ def prepare_tiles(
     sources = [_annotated(path) for path in manifests]
     if vessmap is not None:
         sources.append(_vessmap(vessmap, recipe.data))
-    sources += _synthetic(recipe.data, progress)
+    sources += _synthetic(recipe.data, executor, progress)
     if not sources:
         raise DataError(
             "there is nothing to train on; give --data MANIFEST or --vessmap FOLDER, "
             "or counts under [data.synthetic] in the recipe",
             field="data",
         )
-    return [_build_once(source, folder, recipe.data, progress) for source in sources]
+    return [_build_once(source, folder, recipe.data, executor, progress) for source in sources]
 
 
 @contextmanager
@@ -92,7 +96,8 @@ def cut_tiles(
     """Cut the tiles of `manifests` for the length of a ``with`` block; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         data = DataConfig(mpp_um=mpp_um)
-        yield [_build_once(_annotated(path), Path(folder), data, progress) for path in manifests]
+        sources = map(_annotated, manifests)
+        yield [_build_once(source, Path(folder), data, None, progress) for source in sources]
 
 
 def _annotated(path: Path) -> _Source:
@@ -106,7 +111,9 @@ def _vessmap(folder: Path, data: DataConfig) -> _Source:
     return _Source("vessmap", key, lambda _: manifest, data.hdab_renderings)
 
 
-def _synthetic(data: DataConfig, progress: Progress | None) -> list[_Source]:
+def _synthetic(
+    data: DataConfig, executor: Executor | None, progress: Progress | None
+) -> list[_Source]:
     config = data.synthetic
     sources = []
     for number, (kind, (marker, modality)) in enumerate(SYNTHETIC_KINDS.items()):
@@ -123,7 +130,9 @@ def _synthetic(data: DataConfig, progress: Progress | None) -> list[_Source]:
             "empty_fraction": config.empty_fraction,
             "fractions": Fractions(1 - config.val_fraction, config.val_fraction, 0.0),
         }
-        write = partial(synth_write.write_synthetic, **arguments, progress=progress)
+        write = partial(
+            synth_write.write_synthetic, **arguments, executor=executor, progress=progress
+        )
         sources.append(_Source(f"synthetic_{kind}", [str(arguments), _generator_sha256()], write))
     return sources
 
@@ -134,7 +143,13 @@ def _generator_sha256() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
 
 
-def _build_once(source: _Source, folder: Path, data: DataConfig, progress: Progress | None) -> Path:
+def _build_once(
+    source: _Source,
+    folder: Path,
+    data: DataConfig,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> Path:
     """Cut a source's tiles into a folder named by what decides its content, unless it is there."""
     key = [source.key, source.hdab_renderings, data.mpp_um, data.tile_px, dict(data.classes)]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
@@ -151,6 +166,7 @@ def _build_once(source: _Source, folder: Path, data: DataConfig, progress: Progr
         classes={**DEFAULT_CLASSES, **data.classes},
         source=source.name,
         hdab_renderings=source.hdab_renderings,
+        executor=executor,
         progress=progress,
     )
     return target

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,15 @@ def test_impossible_requests_are_refused(tmp_path: Path, written: Manifest) -> N
         write_synthetic(written.folder, 1, 1)
     with pytest.raises(BuildError, match="infrared"):
         parse_modalities("infrared")
+
+
+def test_processes_write_the_same_files(tmp_path: Path) -> None:
+    """Sections spread over processes are those of one process, byte for byte."""
+    options = {"size_px": 64, "empty_fraction": 0.0}
+    write_synthetic(tmp_path / "one", 4, 20, **options)  # type: ignore[arg-type]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        write_synthetic(tmp_path / "two", 4, 20, executor=pool, **options)  # type: ignore[arg-type]
+    files = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.*"))
+    assert len(files) > 12
+    for file in files:
+        assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
