@@ -28,6 +28,24 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from analysis.version import software
+
+        typer.echo(f"angiometry {software().version}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """Measure CD31+ blood vessels and VEGF-positive cells on brain sections."""
+
+
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """Turn bad input into one line on standard error and exit code 2."""

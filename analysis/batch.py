@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "objects": ".geojson",
     "overlay": ".png",
 }
+MASK_SUFFIXES = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,23 @@ def plan(
     Raises
     ------
     AnalysisError
-        If an output cannot be such a file or folder, or two images would write the same one.
+        If an output cannot be such a file or folder, or would replace an image or another output.
     """
     files: dict[Output, Path] = {k: path for k, path in outputs.items() if k != "json"}
     if len(images) == 1:
         for kind, path in files.items():
             if path.is_dir():
                 raise AnalysisError(f"--{kind} {path} is a folder; give a file name", kind)
-        return [dataclasses.replace(template, source=images[0], outputs=files)]
+        job = dataclasses.replace(template, source=images[0], outputs=files)
+        _check_places([job], outputs.get("json"))
+        return [job]
     for kind, path in files.items():
         if path.exists() and not path.is_dir():
             raise AnalysisError(
                 f"--{kind} {path} is a file, and several images need a folder", kind
             )
     names = output_names(images)
-    return [
+    jobs = [
         dataclasses.replace(
             template,
             source=image,
@@ -82,6 +85,42 @@ def plan(
         )
         for image, name in zip(images, names, strict=True)
     ]
+    _check_places(jobs, outputs.get("json"))
+    return jobs
+
+
+def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
+    """Refuse outputs that would replace an input, or each other."""
+    inputs = {job.source for job in jobs}
+    inputs |= {job.settings.tissue_file for job in jobs if job.settings.tissue_file}
+    places: list[tuple[str, Path]] = [
+        (kind, path) for job in jobs for kind, path in job.output_paths().items()
+    ]
+    if json_path is not None and json_path != Path("-"):
+        places.append(("json", json_path))
+    for kind, path in places:
+        if kind == "mask" and path.suffix.lower() not in MASK_SUFFIXES:
+            raise AnalysisError(
+                f"--mask {path} would be no {path.suffix or 'such'} file; "
+                f"name it {', '.join(MASK_SUFFIXES)}",
+                "mask",
+            )
+    check_overwrites(inputs, places)
+
+
+def check_overwrites(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) -> None:
+    """Refuse outputs (flag, path) that would replace an input or one another.
+
+    Raises
+    ------
+    AnalysisError
+        Naming the flag and the file.
+    """
+    taken = {path.resolve(): "an image or mask that is to be measured" for path in inputs}
+    for kind, path in places:
+        if path.resolve() in taken:
+            raise AnalysisError(f"--{kind} {path} is {taken[path.resolve()]}; rename it", kind)
+        taken[path.resolve()] = f"what --{kind} writes too"
 
 
 def output_names(images: Sequence[Path]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.cautions import NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
 from analysis.cells import CellSettings, cells_of_block
 from analysis.masks import Intensity, MaskLike
 from analysis.record import Cells, MeanMedian
@@ -23,14 +24,6 @@ OD_STEP = 0.0005
 GREY_STEP = 0.25
 NO_TISSUE = "the analysed tissue is empty"
 NO_CELL = "no VEGF-positive cell was found"
-NOT_STOICHIOMETRIC = (
-    "DAB is not stoichiometric: optical densities are semi-quantitative and compare only "
-    "sections stained and scanned together"
-)
-NOT_A_CONCENTRATION = (
-    "fluorescence intensities are grey values of this camera and exposure, not concentrations: "
-    "they compare only sections stained and imaged together"
-)
 
 
 @dataclass(frozen=True)

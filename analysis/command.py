@@ -13,7 +13,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from analysis.batch import Ledger, Outcome, json_text, plan, run
+from analysis.batch import Ledger, Outcome, check_overwrites, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import NotYetError, SettingsError
@@ -194,6 +194,8 @@ def morphometry(
     for flag, given in (("regions", regions is not None), ("parity", parity)):
         if given:
             raise NotYetError(NOT_YET.format(f"--{flag}"), flag)
+    if out is not None and out != STDOUT:
+        check_overwrites([mask, *([tissue] if tissue else [])], [("json", out)])
     record = measure_mask(mask, mpp_um, tissue=tissue, progress=progress)
     if out is None:
         Console().print(table(to_dict(record)))

@@ -33,7 +33,7 @@ CSV_NAME = "measurements.csv"
 XLSX_NAME = "measurements.xlsx"
 OVERLAY_NAME = "overlay.png"
 OBJECTS_NAME = "objects.geojson"
-MASK_NAME = "mask.png"
+MASK_NAME = "mask.ome.tif"
 PROGRESS_NAME = "progress.json"
 
 Output = Literal["json", "csv", "xlsx", "mask", "objects", "overlay"]

@@ -12,10 +12,11 @@ from typing import Any
 import openpyxl
 from openpyxl.styles import Font
 
+from analysis.cautions import NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
 from analysis.record import Record, flatten, to_dict, to_json
 from analysis.units import unit_of
 
-COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason")
+COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note")
 # A spreadsheet runs what begins so as a formula (CWE-1236).
 _FORMULA_STARTS = ("=", "+", "-", "@")
 # Line ends break rows apart, and a workbook refuses the other control characters.
@@ -33,6 +34,7 @@ class Row:
     ci95_low: float | None
     ci95_high: float | None
     reason: str
+    note: str = ""
 
     def cells(self) -> list[Any]:
         """Return the row in the order of `COLUMNS`, texts made harmless."""
@@ -45,6 +47,7 @@ class Row:
             self.ci95_low,
             self.ci95_high,
             harmless(self.reason),
+            self.note,
         ]
 
 
@@ -64,10 +67,18 @@ def rows(record: Record) -> Iterator[Row]:
                 ci95_low=interval.get("ci95_low"),
                 ci95_high=interval.get("ci95_high"),
                 reason="" if value is not None else reason_of(region.reasons, path),
+                note="" if value is None else caution_of(path),
             )
         for path in ("vessels", "cells", "association"):
             if getattr(region, path) is None and path not in seen:
                 yield Row(region.name, path, None, "", None, None, reason_of(region.reasons, path))
+
+
+def caution_of(path: str) -> str:
+    """Return what has to be said beside the measurement at `path`; mostly nothing."""
+    if "optical_density" in path:
+        return NOT_STOICHIOMETRIC
+    return NOT_A_CONCENTRATION if path.startswith("cells.intensity") else ""
 
 
 def reason_of(reasons: Mapping[str, str], path: str) -> str:

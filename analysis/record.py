@@ -173,7 +173,21 @@ def to_dict(record: Record) -> dict[str, Any]:
 
 def to_json(record: Record) -> str:
     """Serialise `record`; NaN and infinity are a programming error and raise ``ValueError``."""
-    return json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False, allow_nan=False)
+    tree = _rounded(dataclasses.asdict(record))
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def significant(value: float) -> float:
+    """Return `value` to twelve significant digits: binary fractions beyond them are no data."""
+    return float(f"{value:.12g}")
+
+
+def _rounded(tree: Any) -> Any:
+    if isinstance(tree, float):
+        return significant(tree)
+    if isinstance(tree, Mapping):
+        return {key: _rounded(value) for key, value in tree.items()}
+    return [_rounded(value) for value in tree] if isinstance(tree, (tuple, list)) else tree
 
 
 def flatten(region: Region) -> Iterator[tuple[str, float | int | None]]:
@@ -193,4 +207,4 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, float | int | None]]:
         for index, inner in enumerate(value):
             yield from _leaves(f"{path}.{index}", inner)
     else:
-        yield path, value
+        yield path, significant(value) if isinstance(value, float) else value

@@ -80,6 +80,12 @@ class MeasureSettings:
 
         `defaults` are the bundle's thresholds by target.
         """
+        if unused := [target for target in self.thresholds if target not in self.targets]:
+            raise SettingsError(
+                f"a threshold is given for {unused[0]}, which {'+'.join(self.markers)} does not "
+                "measure; leave it out",
+                f"threshold_{unused[0]}",
+            )
         chosen = {t: float(self.thresholds.get(t, defaults[t])) for t in self.targets}
         return dataclasses.replace(self, thresholds=chosen)
 

@@ -19,6 +19,7 @@ from datasets.geojson import DEFAULT_CLASSES
 from datasets.raster import Grid
 from datasets.rerender import hdab_sections
 from datasets.rows import Row
+from imaging.calibration import MAX_MPP_UM, MIN_MPP_UM
 from imaging.errors import ImagingError
 from imaging.markers import fit_scaling, marker_channels
 from imaging.open import SectionImage, open_image, parse_channels
@@ -60,8 +61,12 @@ class TileSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.mpp_um < float("inf"):
-            raise BuildError(f"mpp_um {self.mpp_um} is not positive; give µm per pixel", "mpp_um")
+        if not MIN_MPP_UM <= self.mpp_um < MAX_MPP_UM:
+            raise BuildError(
+                f"mpp_um {self.mpp_um} is no pixel size of a microscope; "
+                f"give µm per pixel, {MIN_MPP_UM:g} to {MAX_MPP_UM:g}",
+                "mpp_um",
+            )
         if self.tile_px < 16:
             raise BuildError(f"tile_px {self.tile_px} is under 16; give a larger tile", "tile_px")
         if self.stride_px is not None and not 1 <= self.stride_px <= self.tile_px:

@@ -82,7 +82,8 @@ class SectionParams:
         for name in (*_NON_NEGATIVE, *_POSITIVE, *_FRACTIONS):
             value = getattr(self, name)
             if not np.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
-                raise ValueError(f"{name} is {value}; give a finite number that is not negative")
+                bound = "above 0" if name in _POSITIVE else "that is not negative"
+                raise ValueError(f"{name} is {value}; give a finite number {bound}")
             if name in _FRACTIONS and value > 1:
                 raise ValueError(f"{name} is {value}; give a fraction between 0 and 1")
 

@@ -32,7 +32,7 @@ SynthModality = Literal["brightfield", "fluorescence"]
 
 _SECTIONS_PER_ANIMAL = 3
 _CHOICE_STREAM = 9
-_LICENCE = "CC0-1.0"
+_LICENCE = "Apache-2.0"  # as the generator, and as the shipped bundle says
 _CLASS_OF_TARGET = {VESSEL: ("Vessel", [200, 0, 0]), VEGF_CELL: ("VEGF cell", [150, 90, 20])}
 
 

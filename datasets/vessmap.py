@@ -16,6 +16,7 @@ which is unpacked beside it.
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -134,10 +135,13 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 def _unpack(archive: Path) -> Path:
     target = archive.with_suffix("")
-    if target.is_dir():
+    if target.is_dir() and any(target.iterdir()):
         return target
+    # Only what is complete gets the folder's name: an interrupted unpacking is simply repeated.
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     with zipfile.ZipFile(archive) as bundle:
         if sum(entry.file_size for entry in bundle.infolist()) > _UNPACKED_LIMIT_BYTES:
             raise LayoutError(f"{archive.name} unpacks to over 1 GiB; it is not VessMAP")
-        bundle.extractall(target)
-    return target
+        bundle.extractall(partial)
+    return partial.replace(target)

@@ -4,14 +4,14 @@
 #   examples/upload.sh section.tif CD31 [0.5] > measurements.csv
 #
 # The third argument is the pixel size in µm, needed only where the file does not state it.
-# ANGIOMETRY_URL says where the service runs. Needs curl.
+# SERVICE_URL says where the service runs, if not on this machine's port 8000. Needs curl.
 set -eu
 
 if [ "$#" -lt 2 ]; then
     echo "usage: $0 IMAGE CD31|VEGF|CD31+VEGF [UM_PER_PX]" >&2
     exit 2
 fi
-url=${ANGIOMETRY_URL:-http://127.0.0.1:8000}
+url=${SERVICE_URL:-http://127.0.0.1:8000}
 answer=$(mktemp)
 headers=$(mktemp)
 trap 'rm -f "$answer" "$headers"' EXIT

@@ -12,6 +12,8 @@ from imaging.sources import FileCalibration
 
 # Above this a "resolution" is that of a print (72 dpi is 353 µm), not of a microscope.
 MAX_MPP_UM = 20.0
+# Below this no light microscope samples: 0.05 µm is already fine for an oil objective.
+MIN_MPP_UM = 0.02
 # File and request may differ, and a pixel's sides too, by this share.
 TOLERANCE = 0.01
 
@@ -44,7 +46,7 @@ def resolve_pixel_size(
     ------
     PixelSizeError
         When there is none, the two differ by more than 1 %, the pixels are not square, or the
-        request is not a positive number below 20.
+        request is not a number from 0.02 up to 20.
     """
     if requested_um is not None:
         _check_request(requested_um)
@@ -71,8 +73,8 @@ def resolve_pixel_size(
 
 
 def plausible(x_um: float, y_um: float, origin: str) -> FileCalibration | None:
-    """Return a file's statement if it is that of a microscope: finite, above 0 and below 20 µm."""
-    if all(math.isfinite(value) and 0 < value < MAX_MPP_UM for value in (x_um, y_um)):
+    """Return a file's statement if it is that of a microscope: 0.02 to 20 µm."""
+    if all(math.isfinite(value) and MIN_MPP_UM <= value < MAX_MPP_UM for value in (x_um, y_um)):
         return FileCalibration(x_um, y_um, origin)
     return None
 
@@ -131,6 +133,11 @@ def _check_request(requested_um: float) -> None:
         raise PixelSizeError(
             f"The pixel size must be a number of µm above 0, got {requested_um}: "
             "look it up in the microscope's software (typically 0.2 to 2)."
+        )
+    if requested_um < MIN_MPP_UM:
+        raise PixelSizeError(
+            f"A pixel size of {requested_um:g} µm is finer than any light microscope samples: "
+            f"give µm per pixel, {MIN_MPP_UM:g} or more (typically 0.2 to 2)."
         )
     if requested_um >= MAX_MPP_UM:
         raise PixelSizeError(

@@ -133,7 +133,7 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
             lit = glass & ~fill
             background, _ = estimate_background(rgb, lit if lit.any() else glass)
     else:
-        glass = _fluorescence_glass(overview, overview_um)
+        glass = _fluorescence_glass(overview, overview_um, image.full_scale)
     if not glass.any():
         return Tissue(*frame, source="field")
     return Tissue(
@@ -153,12 +153,15 @@ def _brightfield_glass(
     return find_glass([od[..., channel] for channel in range(3)], BRIGHTFIELD, mpp_um)
 
 
-def _fluorescence_glass(overview: NDArray[Any], mpp_um: float) -> NDArray[np.bool_]:
+def _fluorescence_glass(
+    overview: NDArray[Any], mpp_um: float, full_scale: int
+) -> NDArray[np.bool_]:
     """Return the glass of a fluorescence overview: dark in every channel."""
     planes = [overview[..., channel] for channel in range(overview.shape[2])]
     glass, _ = find_glass(planes, fluorescence_rule(1.0), mpp_um)
-    # A frame that is flat throughout is glass only if it is black; an even glow is tissue.
-    if glass.all() and int(overview.max()) > 2:
+    # A frame that is flat throughout shows nothing if it is black, or saturated everywhere; an
+    # even glow is tissue.
+    if glass.all() and int(overview.max()) > 2 and int(overview.min()) < full_scale:
         return np.zeros_like(glass)
     return glass
 

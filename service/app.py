@@ -17,7 +17,7 @@ from service.engine import Engine
 from service.exporter import Exporter
 from service.middleware import OriginGuard, RequestContext
 from service.models import ModelRegistry
-from service.openapi import DESCRIPTION, add_problem_schema
+from service.openapi import DESCRIPTION, add_envelope_example, add_problem_schema
 from service.problems import install_problem_handlers
 from service.settings import LOOPBACK_NAMES, Settings, load_settings
 from service.store import Store
@@ -77,7 +77,7 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the document, complete with the schema of problems."""
         if self.openapi_schema is None:
-            self.openapi_schema = add_problem_schema(super().openapi())
+            self.openapi_schema = add_envelope_example(add_problem_schema(super().openapi()))
         return self.openapi_schema
 
 

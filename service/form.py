@@ -99,7 +99,7 @@ def parse_form(fields: Mapping[str, str]) -> AnalysisRequest:
         errors += [_explain(entry) for entry in error.errors()]
     if errors:
         detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)
-        raise InvalidRequestError(detail[:1].upper() + detail[1:] + ".", errors=errors)
+        raise InvalidRequestError(detail + ".", errors=errors)
     return _request(form)
 
 

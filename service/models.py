@@ -9,6 +9,7 @@ from typing import Any
 
 from model.bundle import Bundle, find_bundle, list_bundles, load_bundle
 from model.errors import BundleError
+from service.errors import NotReadyError
 
 
 class ModelRegistry:
@@ -73,8 +74,12 @@ class ModelRegistry:
 
 
 def _load(path: Path) -> Bundle:
-    status = path.stat()
-    return _load_unchanged(path, status.st_mtime_ns, status.st_size)
+    """Read a bundle; one that is damaged is the service's fault, not the request's."""
+    try:
+        status = path.stat()
+        return _load_unchanged(path, status.st_mtime_ns, status.st_size)
+    except (BundleError, OSError) as error:
+        raise NotReadyError(str(error)) from error
 
 
 @lru_cache(maxsize=16)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-from service.errors import PROBLEM_MEDIA_TYPE, TABLE
+from service.errors import PROBLEM_MEDIA_TYPE, TABLE, kind_of_status, problem
 from service.form import AnalysisForm
 from service.schemas import Problem
 from service.store import FILES
@@ -26,16 +28,18 @@ again gets the stored answer, and one whose client went away is finished and kep
 """
 
 CSV_ANSWER: dict[str, Any] = {"content": {"text/csv": {"schema": {"type": "string"}}}}
-RECORD_EXAMPLE: dict[str, Any] = {
-    "id": "0b4a3c1e-6b0e-4f0e-9f5e-2f5d3c1b7a90",
-    "state": "succeeded",
-    "progress_fraction": 1.0,
-    "tiles_done": 4,
-    "tiles_total": 4,
-    "eta_s": 0.0,
-    "record": None,
-    "problem": None,
-    "links": {"self": "/v1/analyses/0b4a3c1e-6b0e-4f0e-9f5e-2f5d3c1b7a90"},
+
+
+_EXAMPLE = Path(__file__).with_name("example_envelope.json")
+# What each status may say; where none stands here the title says it all.
+_DETAILS: dict[int, tuple[str, list[dict[str, str]]]] = {
+    413: ("The image has 90,000,000 pixels and at most 4,000,000 are allowed: crop it.", []),
+    415: ("notes.txt is not an image that can be read: give PNG, JPEG, TIFF, SVS or DICOM.", []),
+    422: (
+        "mpp_um: is '-1'; should be greater than 0.",
+        [{"field": "mpp_um", "message": "is '-1'; should be greater than 0"}],
+    ),
+    503: ("8 requests wait, and at most 8 may: try again in 10 seconds.", []),
 }
 
 
@@ -79,10 +83,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    titles = [kind.title for _, kind in TABLE if kind.status == status]
+    kinds = [kind for _, kind in TABLE if kind.status == status] or [kind_of_status(status)]
+    detail, errors = _DETAILS.get(status, (f"{kinds[0].title}.", []))
+    example = problem(kinds[0], detail, errors) | {
+        "instance": "/v1/analyses",
+        "request_id": "b7c0a1f2",
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        "description": "; ".join(titles) or "Problem",
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "description": "; ".join(kind.title for kind in kinds),
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "example": example}},
     }
 
 
@@ -100,4 +110,18 @@ def add_problem_schema(document: dict[str, Any]) -> dict[str, Any]:
     document.setdefault("components", {}).setdefault("schemas", {}).update(
         parts | {"Problem": schema}
     )
+    return document
+
+
+def add_envelope_example(document: dict[str, Any]) -> dict[str, Any]:
+    """Show a real answer wherever an envelope is answered.
+
+    It is added to the finished document: the framework leaves nulls out of what it is given, and a
+    null with its reason is part of the answer.
+    """
+    value = json.loads(_EXAMPLE.read_text(encoding="utf-8"))
+    examples = {"section": {"summary": "A section stained for CD31", "value": value}}
+    for path, method in (("/v1/analyses", "post"), ("/v1/analyses/{analysis_id}", "get")):
+        answer = document["paths"][path][method]["responses"]["200"]
+        answer["content"]["application/json"]["examples"] = examples
     return document

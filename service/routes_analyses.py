@@ -11,7 +11,13 @@ from fastapi.responses import FileResponse, JSONResponse
 from service.analyses import Analyses
 from service.errors import NotAcceptableError
 from service.negotiation import preferred
-from service.openapi import CREATE_DESCRIPTION, CSV_ANSWER, files, problems, request_body
+from service.openapi import (
+    CREATE_DESCRIPTION,
+    CSV_ANSWER,
+    files,
+    problems,
+    request_body,
+)
 from service.schemas import Envelope
 from service.store import FILES
 
@@ -21,8 +27,8 @@ FileName = Literal[
     "measurements.csv",
     "measurements.xlsx",
     "objects.geojson",
-    "mask.png",
-    "mask_vegf_cell.png",
+    "mask.ome.tif",
+    "mask_vegf_cell.ome.tif",
     "overlay.png",
 ]
 

@@ -35,7 +35,7 @@ ModelsPart = Annotated[ModelRegistry, Depends(get_models)]
     summary="List the models",
     tags=["models"],
     response_model=ModelList,
-    responses=problems(422),
+    responses=problems(503),
 )
 def list_models(models: ModelsPart) -> dict[str, Any]:
     """List every bundle that an analysis can name."""
@@ -48,7 +48,7 @@ def list_models(models: ModelsPart) -> dict[str, Any]:
     summary="Get a model with its scores and card",
     tags=["models"],
     response_model=ModelDetail,
-    responses=problems(404, 422),
+    responses=problems(404, 422, 503),
 )
 def get_model(name: str, models: ModelsPart) -> dict[str, Any]:
     """Describe one bundle wholly."""

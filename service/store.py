@@ -22,13 +22,13 @@ STORE_NAME = "probabilities.npy"
 PENDING_NAME = "pending.pickle"
 """What the exports of a measured image are drawn from, until they are there."""
 
-SECOND_MASK = "mask_vegf_cell.png"
+SECOND_MASK = "mask_vegf_cell.ome.tif"
 FILES = {
     "measurements.csv": "text/csv; charset=utf-8",
     "measurements.xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "objects.geojson": "application/geo+json",
-    "mask.png": "image/png",
-    SECOND_MASK: "image/png",
+    "mask.ome.tif": "image/tiff",
+    SECOND_MASK: "image/tiff",
     "overlay.png": "image/png",
 }
 """Every file of an analysis that may be asked for, with its media type."""

@@ -259,6 +259,11 @@ class _FormReader:
                 f"The field {self._field!r} is given twice.", field=self._field
             )
         else:
+            if b"filename" in options:
+                raise InvalidRequestError(
+                    f"The field {self._field!r} came as a file; only {IMAGE_FIELD!r} is one here.",
+                    field=self._field,
+                )
             self._count_field_bytes(len(self._field))
             self._fields[self._field] = bytearray()
 

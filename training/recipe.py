@@ -123,6 +123,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that would fail hours later."""
+        _check_ranges(self)
         positive = {
             "run.steps": self.run.steps,
             "run.steps_per_epoch": self.run.steps_per_epoch,
@@ -140,6 +141,36 @@ class Recipe:
             )
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
             raise RecipeError(f"name is {self.name!r}; use letters, digits, '-', '_' and '.' only")
+
+
+_RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "loss": {"bce": (0, 1e3), "dice": (0, 1e3), "centre_line": (0, 1e3)},
+    "augment": dict.fromkeys(
+        ("affine", "elastic", "gamma", "gain", "blur", "noise", "drop_counterstain"), (0, 1)
+    ),
+    "run": {
+        "weight_decay": (0, 1),
+        "warmup_fraction": (0, 1),
+        "ema_decay": (0, 1),
+        "ema_from_step": (0, 1e9),
+        "patience_epochs": (1, 1e9),
+        "loader_workers": (0, 1024),
+        "seed": (0, 2**32 - 1),
+    },
+}
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    parts = {name: dataclasses.asdict(getattr(recipe, name)) for name in _RANGES}
+    for part, ranges in _RANGES.items():
+        for key, (low, high) in ranges.items():
+            if not low <= parts[part][key] <= high:
+                raise RecipeError(
+                    f"{part}.{key} is {parts[part][key]}; give a number from {low:g} to {high:g}"
+                )
+    shares = recipe.data.shares
+    if any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
+        raise RecipeError("data.shares are parts of the draws: from 0 to 1, together at most 1")
 
 
 def read_recipe(path: str | Path) -> Recipe:

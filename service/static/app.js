@@ -74,7 +74,8 @@ function plain({ field, message }) {
 }
 
 function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  // A file's name stays as it is, also where it begins a sentence.
+  return chosen && text.startsWith(chosen.name) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function localProblem(title, detail) {
@@ -132,6 +133,10 @@ async function submit(event) {
   }
   body.append("image", chosen, chosen.name);
   busy(true);
+  // What an earlier image gave must not stand beside this one.
+  $("result").hidden = true;
+  $("empty").hidden = false;
+  history.replaceState(null, "", location.pathname);
   const { status, body: answer } = await send(body);
   busy(false);
   if (status === 200 && answer) {

@@ -8,8 +8,8 @@ const DOWNLOADS = [
   ["measurements.xlsx", "Workbook (Excel)"],
   ["overlay.png", "Outlines (PNG)"],
   ["objects.geojson", "Objects (GeoJSON, QuPath)"],
-  ["mask.png", "Mask (PNG)"],
-  ["mask_vegf_cell.png", "Cell mask (PNG)"],
+  ["mask.ome.tif", "Mask (OME-TIFF)"],
+  ["mask_vegf_cell.ome.tif", "Cell mask (OME-TIFF)"],
 ];
 
 export function showResult(place, envelope, original) {
@@ -49,16 +49,25 @@ function viewer(overlayUrl, original, record) {
   let zoom = 1;
   let share = 1;
   const level = element("span", { class: "help", role: "status" });
+  // At zoom 1 the whole picture shows, the scale bar below the section included.
+  const fit = () => {
+    const borders = frame.offsetHeight - frame.clientHeight;
+    const height = parseFloat(getComputedStyle(frame).maxHeight) - borders;
+    const width = (height * picture.naturalWidth) / picture.naturalHeight / share;
+    return width > 0 && frame.clientWidth > 0 ? Math.min(1, width / frame.clientWidth) : 1;
+  };
   const setZoom = (wanted) => {
     const middleX = (frame.scrollLeft + frame.clientWidth / 2) / picture.clientWidth;
     const middleY = (frame.scrollTop + frame.clientHeight / 2) / picture.clientHeight;
     zoom = Math.min(8, Math.max(1, wanted));
-    picture.style.width = `${100 * zoom * share}%`;
+    picture.style.width = `${100 * zoom * share * fit()}%`;
     picture.classList.toggle("pixels", zoom >= 4);
     frame.scrollLeft = middleX * picture.clientWidth - frame.clientWidth / 2;
     frame.scrollTop = middleY * picture.clientHeight - frame.clientHeight / 2;
     level.textContent = zoom > 1 ? `${Math.round(zoom * 100)} %` : "";
   };
+  picture.addEventListener("load", () => setZoom(zoom));
+  addEventListener("resize", () => setZoom(zoom));
   const tools = [
     tool("Zoom in", () => setZoom(zoom * 1.5)),
     tool("Zoom out", () => setZoom(zoom / 1.5)),

@@ -149,6 +149,34 @@ def test_missing_outputs_are_made_again(
     assert resumed(jobs, out) == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [("mask", "a.png"), ("json", "a.png"), ("mask", "sub/../a.png"), ("overlay", "twice.png")],
+)
+def test_no_output_replaces_an_image_or_another_output(
+    images: list[Path], template: MeasureJob, tmp_path: Path, kind: Any, place: str
+) -> None:
+    """Outputs that would overwrite the section, or each other, are refused before anything runs."""
+    (tmp_path / "sub").mkdir()
+    outputs = {kind: tmp_path / place, "mask" if kind != "mask" else "csv": tmp_path / "twice.png"}
+    with pytest.raises(AnalysisError, match=r"rename it"):
+        plan(images[:1], template, outputs)
+
+
+def test_a_folder_of_images_is_no_folder_for_their_masks(
+    images: list[Path], template: MeasureJob, tmp_path: Path
+) -> None:
+    """Masks named as the images they come from do not go where the images lie."""
+    with pytest.raises(AnalysisError, match="is to be measured"):
+        plan(images, template, {"mask": tmp_path})
+
+
+def test_a_mask_is_png_or_tiff(images: list[Path], template: MeasureJob, tmp_path: Path) -> None:
+    """A name that promises another format is refused."""
+    with pytest.raises(AnalysisError, match=r"\.png, \.tif, \.tiff"):
+        plan(images[:1], template, {"mask": tmp_path / "mask.jpg"})
+
+
 def test_json_is_an_object_for_one_and_an_array_for_several() -> None:
     """The shape depends on how many images were asked for, not on how many succeeded."""
     good, bad = Outcome(Path("a"), record={"x": 1}), Outcome(Path("b"), error="no")

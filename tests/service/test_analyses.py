@@ -68,7 +68,7 @@ def test_files_are_immutable_downloads(client: httpx.Client) -> None:
     """Every link leads to a file that may be kept, under its own media type, as a download."""
     links = post(client).json()["links"]
     assert set(links) == {
-        "self", "measurements.csv", "measurements.xlsx", "objects.geojson", "mask.png",
+        "self", "measurements.csv", "measurements.xlsx", "objects.geojson", "mask.ome.tif",
         "overlay.png",
     }  # fmt: skip
     for name in set(links) - {"self"}:
@@ -80,7 +80,7 @@ def test_files_are_immutable_downloads(client: httpx.Client) -> None:
         assert answer.headers["content-disposition"].startswith(kind)
         again = client.get(links[name], headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-    mask = Image.open(io.BytesIO(client.get(links["mask.png"]).content))
+    mask = Image.open(io.BytesIO(client.get(links["mask.ome.tif"]).content))
     assert mask.size == (256, 256)
     assert set(mask.get_flattened_data()) == {0, 255}
     assert json.loads(client.get(links["objects.geojson"]).content)["type"] == "FeatureCollection"
@@ -93,7 +93,7 @@ def test_uploads_do_not_stay(client: httpx.Client, server: Server) -> None:
     folder = server.data_dir / "analyses" / envelope["id"]
     names = {path.name for path in folder.iterdir()}
     assert not names & {"upload", "probabilities.npy", "pending.pickle"}
-    assert {"envelope.json", "measurements.csv", "mask.png"} <= names
+    assert {"envelope.json", "measurements.csv", "mask.ome.tif"} <= names
 
 
 def test_files_are_drawn_in_a_quiet_moment(client: httpx.Client, server: Server) -> None:

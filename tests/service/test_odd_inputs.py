@@ -107,6 +107,7 @@ REFUSED = {
     "mpp NaN": (encoded(section()), {"mpp_um": "NaN"}, 422, "mpp_um"),
     "mpp infinite": (encoded(section()), {"mpp_um": "inf"}, 422, "mpp_um"),
     "mpp no number": (encoded(section()), {"mpp_um": "half"}, 422, "mpp_um"),
+    "mpp of no microscope": (encoded(section()), {"mpp_um": "1e-9"}, 422, "mpp_um"),
     "immense at the model's µm/px": (encoded(section()), {"mpp_um": "19"}, 413, "image"),
     "conflicting mpp": (tiff(fluorescence(), ome=True, metadata=OME_UM), {}, 422, "mpp_um"),
     "marker unknown": (encoded(section()), {"marker": "CD34"}, 422, "marker"),
@@ -119,6 +120,12 @@ REFUSED = {
     "regions": (encoded(section()), {"regions": "{}"}, 422, "regions"),
     "unknown field": (encoded(section()), {"treshold": "0.4"}, 422, "treshold"),
     "threshold one": (encoded(section()), {"threshold_vessel": "1"}, 422, "threshold_vessel"),
+    "threshold unused": (
+        encoded(section()),
+        {"threshold_vegf_cell": "0.4"},
+        422,
+        "threshold_vegf_cell",
+    ),
     "tissue mask": (encoded(section()), {"tissue": "/etc/passwd"}, 422, "tissue"),
     "model unknown": (encoded(section()), {"model": "best"}, 422, "model"),
     "model path": (encoded(section()), {"model": "../standin"}, 422, "model"),
@@ -159,11 +166,28 @@ def test_the_claim_has_its_size() -> None:
     assert len(huge_tiff()) == 183
 
 
+def test_a_saturated_grey_image_shows_nothing(client: httpx.Client) -> None:
+    """Where every pixel is at the greatest value no density exists, and the record says why."""
+    answer = post(client, encoded(Image.new("L", (512, 512), 255)))
+    region = answer.json()["record"]["regions"][0]
+    assert region["vessels"]["area_fraction"] is None
+    assert region["reasons"]["vessels.area_fraction"] == "the region holds no tissue"
+
+
 def test_several_faults_are_told_at_once(client: httpx.Client) -> None:
     """One answer names every field that is wrong."""
     answer = post(client, encoded(section()), marker="x", mpp_um="-1", tta="maybe", foo="1")
     fields = {entry["field"] for entry in answer.json()["errors"]}
     assert fields == {"marker", "mpp_um", "tta", "foo"}
+
+
+def test_a_text_field_is_no_file(client: httpx.Client) -> None:
+    """A mask sent as the field `tissue` is refused by name, not read as text."""
+    files = {"image": ("a.png", encoded(section())), "tissue": ("mask.png", encoded(section()))}
+    answer = client.post("/v1/analyses", data={"marker": "CD31", "mpp_um": "0.5"}, files=files)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "tissue"
+    assert "came as a file" in answer.json()["detail"]
 
 
 def test_two_images_are_refused(client: httpx.Client) -> None:

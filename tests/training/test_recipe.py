@@ -34,6 +34,10 @@ def test_every_shipped_recipe_can_be_read(path: Path):
         ({"data": {"tile_px": 100}}, r"tile_px is 100; make it a multiple of 16"),
         ({"network": {"encoder": "resnet18", "depth": 4}}, "network: encoder resnet18 halves five"),
         ({"name": "a/b"}, "letters, digits"),
+        ({"augment": {"affine": -3.0}}, r"augment\.affine is -3\.0; give a number from 0 to 1"),
+        ({"run": {"ema_decay": 7.0}}, r"run\.ema_decay is 7\.0"),
+        ({"run": {"loader_workers": -1}}, r"run\.loader_workers is -1"),
+        ({"data": {"shares": {"vessmap": 0.8, "rerendered": 0.4}}}, "together at most 1"),
     ],
 )
 def test_what_cannot_be_followed_is_named(table: dict[str, object], message: str):

@@ -1,0 +1,12 @@
+"""What has to be said wherever an intensity is reported."""
+
+from __future__ import annotations
+
+NOT_STOICHIOMETRIC = (
+    "DAB is not stoichiometric: optical densities are semi-quantitative and compare only "
+    "sections stained and scanned together"
+)
+NOT_A_CONCENTRATION = (
+    "fluorescence intensities are grey values of this camera and exposure, not concentrations: "
+    "they compare only sections stained and imaged together"
+)

@@ -1,0 +1,89 @@
+"""The page, in a real browser: an image in, outlines and numbers out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.live_server import Server, encoded, section
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+
+
+@pytest.fixture
+def page(server: Server) -> Iterator[Page]:
+    """Return the page as it opens, failing the test on any script error."""
+    if not Path(CHROMIUM).is_file():
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    faults: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = browser.new_page(viewport={"width": 1280, "height": 900})
+        made.on("pageerror", lambda error: faults.append(str(error)))
+        made.goto(server.url)
+        expect(made.locator("#status")).to_have_text("Ready")
+        yield made
+        browser.close()
+    assert faults == []
+
+
+def choose(page: Page, name: str, content: bytes) -> None:
+    page.set_input_files("#image", {"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def test_an_image_becomes_outlines_and_numbers(page: Page, server: Server) -> None:
+    """A section is chosen and measured; the page shows what the record holds."""
+    choose(page, "section.png", encoded(section()))
+    page.fill("#mpp_um", "0,5")  # a decimal comma, as many keyboards write it
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_have_text("section.png", timeout=30_000)
+    shown = page.locator(".facts").inner_text()
+    analysis = page.url.rpartition("#")[2]
+    with server.client() as client:
+        record = client.get(f"/v1/analyses/{analysis}").json()["record"]
+    vessels = record["regions"][0]["vessels"]
+    assert f"{vessels['length_density_mm_per_mm2']:.2f}" in shown
+    picture = page.locator(".viewer img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    links = page.locator("a.download").evaluate_all("all => all.map(a => a.download)")
+    assert {"section.measurements.csv", "section.mask.ome.tif"} <= set(links)
+
+
+def test_the_whole_picture_fits(page: Page) -> None:
+    """At first sight the picture shows down to its scale bar, whatever its shape."""
+    choose(page, "tall.png", encoded(section(512).crop((0, 0, 200, 512))))
+    page.fill("#mpp_um", "0.5")
+    page.click("#submit")
+    expect(page.locator(".viewer img")).to_be_visible(timeout=30_000)
+    page.wait_for_function("document.querySelector('.viewer img').complete")
+    hidden = page.locator(".viewer").evaluate("box => box.scrollHeight - box.clientHeight")
+    assert hidden <= 1
+
+
+def test_a_refused_image_is_explained_where_it_can_be_mended(page: Page) -> None:
+    """The message stands at its field, and no earlier result beside it."""
+    choose(page, "section.png", encoded(section()))
+    page.fill("#mpp_um", "0.5")
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_be_visible(timeout=30_000)
+    choose(page, "notes.png", b"this is text")
+    page.click("#submit")
+    expect(page.locator("#image-error")).to_contain_text("notes.png", timeout=30_000)
+    expect(page.locator("#result")).to_be_hidden()
+    choose(page, "section.png", encoded(section()))
+    page.fill("#mpp_um", "")
+    page.click("#submit")
+    expect(page.locator("#mpp_um-error")).to_contain_text("pixel", timeout=30_000)
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page, server: Server) -> None:
+    """Scripts, styles and pictures come from the service itself."""
+    seen = page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert seen
+    assert all(name.startswith(server.url) for name in seen)
