@@ -16,6 +16,17 @@ from typing import Any, Literal
 from model.unet import Encoder, UNetConfig
 from training.errors import RecipeError
 
+SOURCES = (
+    "annotated",
+    "vessmap",
+    "rerendered",
+    "synthetic_brightfield_vessel",
+    "synthetic_brightfield_cells",
+    "synthetic_fluorescence_vessel",
+    "synthetic_fluorescence_cells",
+)
+"""Where tiles may come from: the laboratory's own images, VessMAP, renderings, synthetic sections."""
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -41,7 +52,8 @@ class DataConfig:
     """Where tiles come from.
 
     `hdab_renderings` says how often each VessMAP crop is rendered again as H-DAB. `shares` weighs
-    how often a tile of a source is drawn; a source left out is drawn in proportion to its tiles.
+    how often a tile of a source is drawn; a source left out is drawn in proportion to its tiles,
+    and the share of one that is not at hand goes to the others.
     """
 
     mpp_um: float = 0.5
@@ -169,6 +181,10 @@ def _check_ranges(recipe: Recipe) -> None:
                     f"{part}.{key} is {parts[part][key]}; give a number from {low:g} to {high:g}"
                 )
     shares = recipe.data.shares
+    if unknown := sorted(set(shares) - set(SOURCES)):
+        raise RecipeError(
+            f"data.shares names {', '.join(unknown)}; tiles come from {', '.join(SOURCES)}"
+        )
     if any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
         raise RecipeError("data.shares are parts of the draws: from 0 to 1, together at most 1")
 

@@ -146,10 +146,8 @@ def channel_statistics(
 def _chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return each tile's chance of being drawn."""
     names, counts = np.unique(source, return_counts=True)
-    if unknown := sorted(set(shares) - set(names)):
-        raise DataError(
-            f"data.shares names {', '.join(unknown)}, but tiles come from {', '.join(names)}"
-        )
+    # A source that is not at hand, such as VessMAP on another machine, leaves its share to the rest.
+    shares = {name: share for name, share in shares.items() if name in names}
     rest = max(0.0, 1.0 - sum(shares.values()))
     unnamed = sum(n for name, n in zip(names, counts, strict=True) if name not in shares)
     chance_of = {

@@ -38,6 +38,7 @@ def test_every_shipped_recipe_can_be_read(path: Path):
         ({"run": {"ema_decay": 7.0}}, r"run\.ema_decay is 7\.0"),
         ({"run": {"loader_workers": -1}}, r"run\.loader_workers is -1"),
         ({"data": {"shares": {"vessmap": 0.8, "rerendered": 0.4}}}, "together at most 1"),
+        ({"data": {"shares": {"nonesuch": 0.5}}}, r"data\.shares names nonesuch; tiles come from"),
     ],
 )
 def test_what_cannot_be_followed_is_named(table: dict[str, object], message: str):
