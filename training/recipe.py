@@ -25,7 +25,7 @@ SOURCES = (
     "synthetic_fluorescence_vessel",
     "synthetic_fluorescence_cells",
 )
-"""Where tiles may come from: the laboratory's own images, VessMAP, renderings, synthetic sections."""
+"""Where tiles may come from: own images, VessMAP, its renderings, synthetic sections."""
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 

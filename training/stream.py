@@ -146,9 +146,9 @@ def channel_statistics(
 def _chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return each tile's chance of being drawn."""
     names, counts = np.unique(source, return_counts=True)
-    # A source that is not at hand, such as VessMAP on another machine, leaves its share to the rest.
-    shares = {name: share for name, share in shares.items() if name in names}
     rest = max(0.0, 1.0 - sum(shares.values()))
+    # A source that is not at hand, such as VessMAP, leaves its share to all others.
+    shares = {name: share for name, share in shares.items() if name in names}
     unnamed = sum(n for name, n in zip(names, counts, strict=True) if name not in shares)
     chance_of = {
         name: shares[name] / n if name in shares else rest / unnamed
