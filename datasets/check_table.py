@@ -13,9 +13,9 @@ def print_report(report: CheckReport, console: Console) -> None:
     """Print class balance, then every finding, errors first, then one line that sums up."""
     balance = Table(title="Class balance", title_justify="left")
     for column in ("split", "group", "modality", "target"):
-        balance.add_column(column)
+        balance.add_column(column, overflow="fold")
     for column in ("images", "animals", "annotated mm²", "positive", "objects"):
-        balance.add_column(column, justify="right")
+        balance.add_column(column, justify="right", overflow="fold")
     for line in report.balance:
         fraction = line.positive_mm2 / line.annotated_mm2 if line.annotated_mm2 else 0.0
         balance.add_row(

@@ -99,7 +99,9 @@ def parse_split(text: str) -> Split:
 
 def print_scores(scores: Mapping[str, Any]) -> None:
     """Print one table of scores: a row for each source and target, means over images."""
-    table = Table("source", "target", "images", *SCORE_NAMES, "worst dice", "false area")
+    table = Table()
+    for column in ("source", "target", "images", *SCORE_NAMES, "worst dice", "false area"):
+        table.add_column(column.replace("_", " "), overflow="fold")
     for source, targets in scores["sources"].items():
         for target, summary in targets.items():
             means = [summary[name] and f"{summary[name]['mean']:.3f}" for name in SCORE_NAMES]
