@@ -14,7 +14,7 @@ import openpyxl
 import pytest
 
 from analysis.exports import COLUMNS, csv_text, harmless, rows, write_csv, write_json, write_xlsx
-from analysis.record import Cells, Record, Region, Vessels, flatten, to_dict
+from analysis.record import Cells, MeanMedian, Record, Region, Vessels, flatten, to_dict
 from analysis.units import unit_of
 
 
@@ -34,14 +34,29 @@ def lines(text: str) -> list[dict[str, str]]:
 def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
     """The header is the documented one; every measurement and every absent part has a line."""
     text = csv_text(record)
-    assert text.splitlines()[0] == "region,measurement,value,unit,ci95_low,ci95_high,reason"
+    header = "region,measurement,value,unit,ci95_low,ci95_high,reason,note"
+    assert text.splitlines()[0] == header
     found = lines(text)
     paths = [line["measurement"] for line in found]
     wanted = [path for path, _ in flatten(record.regions[0])]
     assert paths == [*wanted, "cells", "association"]
     area = next(line for line in found if line["measurement"] == "vessels.area_fraction")
     assert record.regions[0].vessels is not None
-    assert float(area["value"]) == record.regions[0].vessels.area_fraction
+    assert float(area["value"]) == pytest.approx(record.regions[0].vessels.area_fraction)
+
+
+def test_every_intensity_carries_its_caution(record: Record) -> None:
+    """Beside an optical density stands that DAB is not stoichiometric, and beside nothing else."""
+    density = MeanMedian(0.31, 0.3)
+    cells = Cells(optical_density=density, integrated_optical_density=8.5, positive_count=3)
+    region = Region("tissue", 1.0, None, cells, None)
+    noted = [row for row in rows(dataclasses.replace(record, regions=(region,))) if row.note]
+    assert {row.measurement for row in noted} == {
+        "cells.optical_density.mean",
+        "cells.optical_density.median",
+        "cells.integrated_optical_density",
+    }
+    assert all("not stoichiometric" in row.note for row in noted)
 
 
 def test_an_empty_value_has_its_reason(record: Record) -> None:
