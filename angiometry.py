@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
+
+_TRAINING_MODULES = {"torch", "torchvision", "lightning", "albumentations", "torchmetrics"}
 
 app = typer.Typer(
     name="angiometry",
@@ -55,6 +58,23 @@ def _plain_errors() -> Iterator[None]:
         field = getattr(error, "field", None)
         typer.echo(f"error: {f'{field}: ' if field else ''}{error}", err=True)
         raise typer.Exit(2) from error
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINING_MODULES:
+            raise
+        typer.echo(
+            f"error: {error.name} is not installed: training needs more than serving does; "
+            "run `make train` or `make test`, or install the extra with pip install '.[train]'",
+            err=True,
+        )
+        raise typer.Exit(2) from error
+
+
+def _wide_console() -> Console:
+    """Return standard output as a console; in a pipe or log, wide enough for any table."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 @contextmanager
@@ -121,9 +141,10 @@ def train(
     ] = 0,
 ) -> None:
     """Train a network as a recipe says."""
-    from training.recipe import read_recipe
-    from training.run import train as run
-    from training.sources import prepare_tiles
+    with _plain_errors():
+        from training.recipe import read_recipe
+        from training.run import train as run
+        from training.sources import prepare_tiles
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         plan = read_recipe(recipe)
@@ -138,6 +159,7 @@ def train(
     with _plain_errors():
         best = run(plan, folders, out / plan.name, resume=resume)
     typer.echo(f"best checkpoint: {best}")
+    typer.echo("tiles: " + " ".join(f"--tiles {folder}" for folder in folders))
 
 
 @app.command()
@@ -149,9 +171,10 @@ def export(
     out: Annotated[Path, typer.Option(help="The bundle to write, a file ending in .onnx.")],
 ) -> None:
     """Write a checkpoint as a bundle: calibrated, scored, and proven to repeat it."""
-    from training.card import write_card
-    from training.publish import publish
-    from training.run import load_checkpoint
+    with _plain_errors():
+        from training.card import write_card
+        from training.publish import publish
+        from training.run import load_checkpoint
 
     with _plain_errors(), _progress_bar() as progress:
         bundle, parity = publish(load_checkpoint(checkpoint), tiles, out, progress=progress)
@@ -172,11 +195,15 @@ def evaluate(
     json_: Annotated[Path | None, typer.Option("--json", help="Write all scores here.")] = None,
 ) -> None:
     """Score a bundle on held-out tiles, source by source."""
-    from model.bundle import find_bundle, load_bundle
-    from model.predictor import Predictor
-    from training.evaluate import evaluate as score
-    from training.evaluate import parse_split, print_scores
-    from training.sources import cut_tiles
+    if not data and not tiles:
+        typer.echo("error: data: give --data MANIFEST or --tiles FOLDER to score on", err=True)
+        raise typer.Exit(2)
+    with _plain_errors():
+        from model.bundle import find_bundle, load_bundle
+        from model.predictor import Predictor
+        from training.evaluate import evaluate as score
+        from training.evaluate import parse_split, print_scores
+        from training.sources import cut_tiles
 
     with _plain_errors(), _progress_bar() as progress:
         bundle = load_bundle(find_bundle(model))
@@ -190,7 +217,7 @@ def evaluate(
             )
     if json_:
         json_.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    print_scores(scores)
+    print_scores(scores, _wide_console())
 
 
 @data_app.command("build")
@@ -257,8 +284,6 @@ def data_check(
     json_: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
 ) -> None:
     """Report leaks, duplicates, doubtful outlines and class balance; exit code 1 on errors."""
-    from rich.console import Console
-
     from datasets.annotations import parse_classes
     from datasets.check import check_manifest
     from datasets.check_table import print_report
@@ -276,7 +301,7 @@ def data_check(
             write_contact_sheet(report.thumbnails, contact_sheet)
         if json_ is not None:
             json_.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    print_report(report, Console())
+    print_report(report, _wide_console())
     if report.errors:
         raise typer.Exit(1)
 
@@ -437,12 +462,10 @@ def morphometry(
 @app.command()
 def doctor() -> None:
     """Check the installation: versions, model, disk; exit code 1 if something is broken."""
-    from rich.console import Console
-
     from analysis.doctor import examine, table
 
     findings = list(examine())
-    Console().print(table(findings))
+    _wide_console().print(table(findings))
     raise typer.Exit(0 if all(finding.sound for finding in findings) else 1)
 
 

@@ -155,7 +155,9 @@ def _plain(scaling: MarkerScaling) -> dict[str, Any]:
 def _warnings(parts: Parts) -> tuple[str, ...]:
     image, found = parts.image, []
     grid_um = parts.predictor.bundle.metadata.mpp_um
-    if any(scaling.background_source == "default" for scaling in parts.scalings.values()):
+    # Only cells are given optical densities; what the network saw is in the settings either way.
+    assumed = any(scaling.background_source == "default" for scaling in parts.scalings.values())
+    if parts.cells is not None and assumed:
         found.append(
             "no glass was found, so the background was assumed to be 255 (white); "
             "optical densities include the tint of the slide and lamp"

@@ -163,6 +163,8 @@ def run(
     """
     outcomes: dict[int, Outcome] = {}
     results: Iterator[tuple[int, Outcome]]
+    if not jobs:
+        return []
     if workers <= 1:
         results = ((i, _attempt(job, progress)) for i, job in enumerate(jobs))
     elif len(jobs) == 1:

@@ -24,6 +24,7 @@ from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 from analysis.units import DIMENSIONLESS, unit_of
 from imaging.open import parse_channels
 from model.bundle import find_bundle, load_bundle
+from model.errors import BundleError
 from model.targets import parse_markers
 
 STDOUT = Path("-")
@@ -85,7 +86,12 @@ def measure(request: MeasureRequest, progress: Progress, console: Console) -> in
         sys.stdout.write(json_text(outcomes, single=single) or "")
     elif not request.outputs:
         show(outcomes, Console())
-    return _report(outcomes, console)
+    code = _report(outcomes, console)
+    if code == 0:
+        for path in request.outputs.values():
+            if path != STDOUT:
+                console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    return code
 
 
 def _measured(
@@ -122,7 +128,7 @@ def _measured(
 def _template(request: MeasureRequest) -> MeasureJob:
     """Return the job that all images share: flags given win over an earlier record's settings."""
     earlier = load_settings(request.settings) if request.settings else EarlierSettings(_defaults())
-    bundle = find_bundle(request.model or earlier.model)
+    bundle = _bundle_of(request, earlier)
     found = load_bundle(bundle)
     if request.model is None and earlier.model_sha256 not in (None, found.sha256):
         raise SettingsError(
@@ -154,6 +160,20 @@ def _template(request: MeasureRequest) -> MeasureJob:
         outputs={},
         keep_probabilities=False,
     )
+
+
+def _bundle_of(request: MeasureRequest, earlier: EarlierSettings) -> Path:
+    """Return the bundle's file; a record names its bundle, but not where that lies."""
+    try:
+        return find_bundle(request.model or earlier.model)
+    except BundleError as error:
+        if request.model is not None or request.settings is None:
+            raise
+        raise SettingsError(
+            f"the record was made with the model {earlier.model!r}, which does not ship: "
+            "say where its bundle lies with --model FILE.onnx",
+            "model",
+        ) from error
 
 
 def _defaults() -> MeasureSettings:

@@ -157,7 +157,9 @@ def find_bundle(name: str | None = None) -> Path:
     if name.endswith(".onnx") and Path(name).is_file():
         return Path(name)
     known = ", ".join(path.stem for path in list_bundles()) or "none"
-    raise BundleError(f"there is no model {name!r}; shipped are: {known}; or give a path to .onnx")
+    raise BundleError(
+        f"there is no model {name!r}; shipped are: {known}; or name the bundle's .onnx file"
+    )
 
 
 def _check_digest(content: bytes, digest: str, path: Path) -> None:

@@ -17,6 +17,12 @@ _HALF_REAL = {
     "rerendered": "VessMAP crops rendered as H-DAB (real outlines, synthetic stain)",
 }
 
+_VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
+_NEVER_TESTED = """\
+- **Never tested:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB cells,
+  sections with infarcts. None of these was at hand with an annotation.
+"""
+
 _TEXT = """\
 # Model card: {name} {version}
 
@@ -60,13 +66,12 @@ augmentation. "False area" is the predicted area fraction where nothing of the t
 
 ## Known limits
 
-- The validation crops helped to choose among checkpoints of the one run; no crop of theirs was
-  trained on. VessMAP does not record animals: two crops of one mouse may lie on both sides.
+- The validation images helped to choose among checkpoints of the one run; none of them was
+  trained on.{vessmap_limit}
 - A good score on synthetic sections says that the network learnt the generator, not that it reads a
   real stain.
-- **Never tested:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB cells,
-  sections with infarcts. None of these was at hand with an annotation.
-- Expect faults at erythrocyte edges in wide lumens, folds, and diffuse brown background.
+{never_tested}- Expect faults at erythrocyte edges in wide lumens, folds, and diffuse brown
+  background.
 """
 
 
@@ -88,6 +93,9 @@ def write_card(bundle: Bundle, folder: Path) -> Path:
         steps=recipe["run"]["steps"],
         batch_size=recipe["run"]["batch_size"],
         tile_px=recipe["data"]["tile_px"],
+        vessmap_limit=_VESSMAP_LIMIT if "vessmap" in sources else "",
+        # Whoever trains on images of their own knows what is on them.
+        never_tested="" if "annotated" in sources else _NEVER_TESTED,
         real=_table(sources, _REAL),
         half_real=_table(sources, _HALF_REAL),
         synthetic=_table(sources, synthetic),

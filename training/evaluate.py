@@ -97,7 +97,7 @@ def parse_split(text: str) -> Split:
     raise DataError(f"split {text!r} is not one of {', '.join(SPLITS)}", field="split")
 
 
-def print_scores(scores: Mapping[str, Any]) -> None:
+def print_scores(scores: Mapping[str, Any], console: Console) -> None:
     """Print one table of scores: a row for each source and target, means over images."""
     table = Table()
     for column in ("source", "target", "images", *SCORE_NAMES, "worst dice", "false area"):
@@ -110,7 +110,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
             false_area = empty and f"{empty['mean']:.5f} ({empty['images']})"
             cells = [*means, worst, false_area]
             table.add_row(source, target, str(summary["images"]), *(cell or "–" for cell in cells))
-    Console().print(table)
+    console.print(table)
 
 
 def _score_tiles(

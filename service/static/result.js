@@ -49,11 +49,13 @@ function viewer(overlayUrl, original, record) {
   let zoom = 1;
   let share = 1;
   const level = element("span", { class: "help", role: "status" });
+  // Both pictures are shown at the overlay's scale, so that a click compares the very same place.
+  const overlay = { width: 0, height: 0 };
   // At zoom 1 the whole picture shows, the scale bar below the section included.
   const fit = () => {
     const borders = frame.offsetHeight - frame.clientHeight;
     const height = parseFloat(getComputedStyle(frame).maxHeight) - borders;
-    const width = (height * picture.naturalWidth) / picture.naturalHeight / share;
+    const width = (height * overlay.width) / overlay.height;
     return width > 0 && frame.clientWidth > 0 ? Math.min(1, width / frame.clientWidth) : 1;
   };
   const setZoom = (wanted) => {
@@ -66,7 +68,10 @@ function viewer(overlayUrl, original, record) {
     frame.scrollTop = middleY * picture.clientHeight - frame.clientHeight / 2;
     level.textContent = zoom > 1 ? `${Math.round(zoom * 100)} %` : "";
   };
-  picture.addEventListener("load", () => setZoom(zoom));
+  picture.addEventListener("load", () => {
+    if (!overlay.width) Object.assign(overlay, { width: picture.naturalWidth, height: picture.naturalHeight });
+    setZoom(zoom);
+  });
   addEventListener("resize", () => setZoom(zoom));
   const tools = [
     tool("Zoom in", () => setZoom(zoom * 1.5)),
@@ -78,7 +83,7 @@ function viewer(overlayUrl, original, record) {
       const showing = toggle.getAttribute("aria-pressed") === "true";
       toggle.setAttribute("aria-pressed", String(!showing));
       // The outlines' picture has a legend, which can be wider than a small section.
-      share = showing ? 1 : Math.min(1, drawnWidth(record.image) / picture.naturalWidth);
+      share = showing ? 1 : Math.min(1, drawnWidth(record.image) / overlay.width);
       picture.src = showing ? overlayUrl : original;
       setZoom(zoom);
       picture.alt = showing ? `Outlines found on ${record.image.name}` : record.image.name;

@@ -61,6 +61,11 @@ def test_processes_measure_the_same(images: list[Path], template: MeasureJob) ->
         assert (one.error, one.field) == (other.error, other.field)
 
 
+def test_nothing_left_to_do_is_done(template: MeasureJob) -> None:
+    """A run of which everything is resumed needs no process."""
+    assert run([], workers=2) == []
+
+
 def test_a_single_image_may_use_several_processes(images: list[Path], template: MeasureJob) -> None:
     """Vessel blocks measured in other processes give the same record."""
     (one,) = run(plan(images[:1], template, {}))
