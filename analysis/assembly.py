@@ -155,12 +155,11 @@ def _plain(scaling: MarkerScaling) -> dict[str, Any]:
 def _warnings(parts: Parts) -> tuple[str, ...]:
     image, found = parts.image, []
     grid_um = parts.predictor.bundle.metadata.mpp_um
-    # Only cells are given optical densities; what the network saw is in the settings either way.
-    assumed = any(scaling.background_source == "default" for scaling in parts.scalings.values())
-    if parts.cells is not None and assumed:
+    if any(scaling.background_source == "default" for scaling in parts.scalings.values()):
+        tint = "optical densities include" if parts.cells is not None else "the model also sees"
         found.append(
             "no glass was found, so the background was assumed to be 255 (white); "
-            "optical densities include the tint of the slide and lamp"
+            f"{tint} the tint of the slide and lamp"
         )
     if image.mpp_um > _COARSE_RATIO * grid_um:
         found.append(
