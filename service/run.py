@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 # ONNX Runtime reports use over the network on Linux unless told so before its import; worker
 # processes inherit this.
@@ -11,6 +12,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import structlog
 import uvicorn
 
+from model.bundle import find_bundle
 from service.app import create_app
 from service.logs import configure_logging
 from service.settings import Settings, SettingsError
@@ -25,9 +27,14 @@ def serve(settings: Settings, *, insecure: bool = False) -> None:
     Raises
     ------
     SettingsError
-        If the host can be reached from other machines and `insecure` is not set.
+        If the host can be reached from other machines and `insecure` is not set, or if another
+        program listens at the port.
+    model.errors.BundleError
+        If there is no bundle of the default's name.
     """
     check_host(settings, insecure=insecure)
+    find_bundle(settings.model)  # a damaged bundle can be replaced while running, a wrong name not
+    check_port(settings)
     configure_logging()
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     _log.info("starting", url=f"http://{shown}:{settings.port}", data_dir=str(settings.data_dir))
@@ -40,6 +47,20 @@ def serve(settings: Settings, *, insecure: bool = False) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+
+
+def check_port(settings: Settings) -> None:
+    """Refuse a port that is taken, before anything is started."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host.strip("[]"), settings.port))
+        except OSError as error:
+            raise SettingsError(
+                f"nothing can listen on {settings.host} port {settings.port} ({error.strerror}); "
+                "choose another with --port or ANGIOMETRY_PORT"
+            ) from error
 
 
 def check_host(settings: Settings, *, insecure: bool) -> None:

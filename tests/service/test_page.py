@@ -87,3 +87,21 @@ def test_nothing_is_loaded_from_elsewhere(page: Page, server: Server) -> None:
     seen = page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
     assert seen
     assert all(name.startswith(server.url) for name in seen)
+
+
+def test_the_original_lies_where_its_outlines_lay(page: Page) -> None:
+    """Switching between outlines and original, zoomed in, moves and resizes nothing."""
+    choose(page, "section.png", encoded(section()))
+    page.fill("#mpp_um", "0.5")
+    page.click("#submit")
+    expect(page.locator(".viewer img")).to_be_visible(timeout=30_000)
+    page.wait_for_function("document.querySelector('.viewer img').naturalWidth > 0")
+    page.get_by_role("button", name="Zoom in").click()
+    # A small section is drawn three times its size, to 768 px, in a picture with a legend.
+    outlined = page.locator(".viewer img").evaluate(
+        "image => image.getBoundingClientRect().width * 768 / image.naturalWidth"
+    )
+    page.get_by_role("button", name="Show the original").click()
+    page.wait_for_function("document.querySelector('.viewer img').naturalWidth === 256")
+    original = page.locator(".viewer img").evaluate("image => image.getBoundingClientRect().width")
+    assert original == pytest.approx(outlined, abs=2)

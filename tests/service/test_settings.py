@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from service.run import check_host
+from service.run import check_host, check_port
 from service.settings import Settings, SettingsError, load_settings
 
 
@@ -82,3 +83,29 @@ def test_serve_says_it_in_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "--insecure" in ended.stderr
+
+
+def test_a_taken_port_is_named_before_anything_starts() -> None:
+    """Where another program listens the service says so, and how to choose another port."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = Settings(port=other.getsockname()[1])
+        with pytest.raises(SettingsError, match="ANGIOMETRY_PORT"):
+            check_port(taken)
+    check_port(Settings(port=0))
+
+
+def test_a_model_that_is_not_there_ends_the_service() -> None:
+    """A misspelt model is refused at once, not asked for again and again."""
+    words = [sys.executable, "-m", "angiometry", "serve", "--port", "0"]
+    done = subprocess.run(
+        words,
+        env={"ANGIOMETRY_MODEL": "nope.onnx"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no model 'nope.onnx'" in done.stderr
