@@ -23,6 +23,7 @@ from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output, measure_file
 from analysis.errors import AnalysisError
 from analysis.exports import write_whole
+from analysis.raster import MASK_SUFFIXES, cell_mask_path
 from analysis.record import to_dict
 from model.bundle import load_bundle
 
@@ -33,7 +34,7 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "objects": ".geojson",
     "overlay": ".png",
 }
-MASK_SUFFIXES = (".png", ".tif", ".tiff")
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,13 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     places: list[tuple[str, Path]] = [
         (kind, path) for job in jobs for kind, path in job.output_paths().items()
     ]
-    if json_path is not None and json_path != Path("-"):
+    if json_path is not None and json_path != STDOUT:
         places.append(("json", json_path))
-    for kind, path in places:
-        if kind == "mask" and path.suffix.lower() not in MASK_SUFFIXES:
+    masks = [path for kind, path in places if kind == "mask"]
+    if len(jobs[0].settings.markers) > 1:
+        places += [("mask", cell_mask_path(path)) for path in masks]
+    for path in masks:
+        if path.suffix.lower() not in MASK_SUFFIXES:
             raise AnalysisError(
                 f"--mask {path} would be no {path.suffix or 'such'} file; "
                 f"name it {', '.join(MASK_SUFFIXES)}",

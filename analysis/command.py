@@ -13,7 +13,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from analysis.batch import Ledger, Outcome, check_overwrites, json_text, plan, run
+from analysis.batch import STDOUT, Ledger, Outcome, check_overwrites, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import NotYetError, SettingsError
@@ -27,7 +27,6 @@ from model.bundle import find_bundle, load_bundle
 from model.errors import BundleError
 from model.targets import parse_markers
 
-STDOUT = Path("-")
 NOT_YET = "{} is not yet honoured by this version; leave it out"
 _DEFAULT_MARKER = "CD31"
 

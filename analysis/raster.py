@@ -23,7 +23,9 @@ from model.targets import VEGF_CELL, VESSEL
 
 _STRIP_PX = 256
 _TILE_PX = 512
-_TIFF_SUFFIXES = {".tif", ".tiff"}
+_TIFF_SUFFIXES = (".tif", ".tiff")
+MASK_SUFFIXES = (".png", *_TIFF_SUFFIXES)
+"""What a mask file may be called: the suffix decides its format."""
 
 
 @dataclass(frozen=True)

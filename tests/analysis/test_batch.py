@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
@@ -174,6 +175,17 @@ def test_a_folder_of_images_is_no_folder_for_their_masks(
     """Masks named as the images they come from do not go where the images lie."""
     with pytest.raises(AnalysisError, match="is to be measured"):
         plan(images, template, {"mask": tmp_path})
+
+
+def test_the_second_mask_replaces_nothing_either(
+    images: list[Path], template: MeasureJob, tmp_path: Path
+) -> None:
+    """With two markers a mask of the cells lies beside that of the vessels, and may clash too."""
+    both = dataclasses.replace(template.settings, markers=("CD31", "VEGF"))
+    job = dataclasses.replace(template, settings=both)
+    section = images[0].rename(tmp_path / "mask_vegf_cell.png")
+    with pytest.raises(AnalysisError, match="is to be measured"):
+        plan([section], job, {"mask": tmp_path / "mask.png"})
 
 
 def test_a_mask_is_png_or_tiff(images: list[Path], template: MeasureJob, tmp_path: Path) -> None:

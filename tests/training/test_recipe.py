@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from training.errors import RecipeError
-from training.recipe import Recipe, read_recipe, recipe_from_dict
+from training.recipe import SOURCES, Recipe, read_recipe, recipe_from_dict
+from training.sources import SYNTHETIC_KINDS
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
 
@@ -45,6 +46,11 @@ def test_what_cannot_be_followed_is_named(table: dict[str, object], message: str
     """An unknown key or impossible value is an error that names it with its path."""
     with pytest.raises(RecipeError, match=message):
         recipe_from_dict({"name": "a", "version": "1"} | table)
+
+
+def test_every_kind_of_synthetic_section_may_have_a_share() -> None:
+    """The recipe knows the name of every source that tiles are made from."""
+    assert {f"synthetic_{kind}" for kind in SYNTHETIC_KINDS} < set(SOURCES)
 
 
 def test_name_and_version_are_required():
