@@ -84,9 +84,9 @@ def brown_haze(
     haze *= gain_noise(rng, shape, 2.5 / mpp_um, 0.7 * style.haze_texture)
     haze *= gain_noise(rng, shape, 8.0 / mpp_um, 0.5 * style.haze_texture)
     for _ in range(style.blotch_count):
-        blob = smooth_noise(rng, shape, float(rng.uniform(15, 60)) / mpp_um)
+        blob = smooth_noise(rng, shape, float(np.exp(rng.uniform(1.6, 4.1))) / mpp_um)
         depth = rng.uniform(0.03, 0.25) * min(1.0, 2 * style.dab_od)
-        haze += np.float32(depth) * np.clip(blob - 1.6, 0, 1.2)
+        haze += np.float32(depth) * np.clip(blob - rng.uniform(0.8, 1.8), 0, 1.2)
     haze += _ghosts(rng, shape, mpp_um, style.ghost_count) * min(0.25, 0.25 * style.dab_od)
     return (haze + _granules(rng, shape, mpp_um, style.granule_count)).astype(np.float32)
 
@@ -125,15 +125,16 @@ def erythrocytes(
 def _blood_spots(
     rng: np.random.Generator, section: SyntheticSection, lumen: Field, share: float
 ) -> list[Field]:
-    """Choose places in lumens, seldom in tissue (a small haemorrhage), for red cells."""
+    """Choose places in lumens, and in tissue where it bled, for red cells."""
     mpp = section.params.mpp_um
     rows, columns = np.nonzero(lumen > 0.5)
     wanted = int(share * len(rows) * mpp**2 / _ERYTHROCYTE_AREA_UM2)
     chosen = rng.integers(0, max(len(rows), 1), wanted)
     spots = [np.array([columns[at], rows[at]], np.float32) * mpp for at in chosen]
-    if share > 0 and rng.random() < 0.2:
+    for _ in range(int(rng.choice([0, 0, 0, 1, 3])) if share > 0 else 0):
         middle = rng.uniform(0, section.params.size_um, 2)
-        spots += list(middle + rng.normal(0, 12.0, (int(rng.integers(5, 50)), 2)))
+        spread = rng.uniform(3.0, 18.0, 2)
+        spots += list(middle + spread * rng.standard_normal((int(rng.integers(3, 50)), 2)))
     return spots
 
 

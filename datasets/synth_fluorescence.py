@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.synth import SyntheticSection, look_streams
-from datasets.synth_paint import blurred, gain_noise, stamp_disc
+from datasets.synth_paint import blurred, gain_noise, smooth_noise, stamp_disc
 from datasets.synth_scene import WallLook, cell_stain, nuclei_stain, vessel_stain
 from datasets.synth_shapes import Field
 from datasets.synth_style import FluorescenceStyle
 
 NUCLEI = "nuclei"
 _STREAM = 2
+_MOTTLE_OF_SIGNAL = 0.3
 
 
 def fluorescence_channels(markers: Sequence[str]) -> dict[str, int]:
@@ -51,12 +52,20 @@ def render_fluorescence(
     nuclei = nuclei_stain(streams[1], section) * np.float32(style.nuclei)
     signals: list[Field] = [nuclei]
     veils: list[Field] = [np.full_like(nuclei, 0.5)]
+    clouds = [0.5 * style.mottle]
     for marker, stream in zip(markers, streams[2].spawn(len(markers)), strict=True):
         light, veil = _marker_light(stream, section, marker, style)
         signals.append(light)
         veils.append(veil)
+        clouds.append(_mottle(section, marker, style))
     channels = [
-        _expose(stream, signals[index] + _bleed(signals, index, style), veils[index], style)
+        _expose(
+            stream,
+            signals[index] + _bleed(signals, index, style),
+            veils[index],
+            clouds[index],
+            style,
+        )
         for index, stream in enumerate(streams[3].spawn(len(signals)))
     ]
     dtype = np.uint8 if style.full_scale == 255 else np.uint16
@@ -101,12 +110,35 @@ def _marker_light(
     return (style.signal * (light + 0.12 * glow)).astype(np.float32), veil.astype(np.float32)
 
 
-def _expose(rng: np.random.Generator, light: Field, veil: Field, style: FluorescenceStyle) -> Field:
+def _mottle(section: SyntheticSection, marker: str, style: FluorescenceStyle) -> float:
+    """Return the deviation of the clouds in a marker's channel.
+
+    Where there is something to outline, clouds as bright as the stain would make the truth a guess.
+    """
+    stained = section.cells if marker == "VEGF" else (*section.tubes, *section.profiles)
+    return min(style.mottle, _MOTTLE_OF_SIGNAL * style.signal) if stained else style.mottle
+
+
+def _clouds(rng: np.random.Generator, shape: tuple[int, int], style: FluorescenceStyle) -> Field:
+    """Return clouded autofluorescence (H, W) of mean 0 and deviation 1."""
+    broad = smooth_noise(rng, shape, style.mottle_px)
+    fine = smooth_noise(rng, shape, max(style.mottle_px / 3, 1.5))
+    share = float(rng.uniform(0.0, 0.7))
+    clouds = (1 - share) * broad + share * fine
+    clouds += 0.5 * style.mottle_skew * (clouds**2 - 1)
+    return np.asarray((clouds - clouds.mean()) / max(float(clouds.std()), 1e-6), np.float32)
+
+
+def _expose(
+    rng: np.random.Generator, light: Field, veil: Field, mottle: float, style: FluorescenceStyle
+) -> Field:
     """Add autofluorescence and specks, then optics and camera; grey values (H, W) of full scale."""
     shape = (light.shape[0], light.shape[1])
     glow = style.background * veil * gain_noise(rng, shape, 120.0, style.uneven_background)
     glow *= gain_noise(rng, shape, 6.0, style.texture)
     glow *= gain_noise(rng, shape, 1.5, style.texture)
+    if mottle > 0:
+        glow = np.maximum(glow + np.float32(mottle) * veil * _clouds(rng, shape, style), 0)
     light = light + glow + style.signal * _specks(rng, shape, style.speck_count)
     light = blurred(light, style.blur_px)
     light = light * _vignette(rng, shape, style.vignetting)

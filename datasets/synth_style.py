@@ -99,7 +99,7 @@ class BrightfieldStyle:
             granule_count=int(rng.poisson(_sometimes(rng, 0.4, 0.0, 60.0))),
             fibres=_sometimes(rng, 0.35, 0.1, 0.6),
             halo=_sometimes(rng, 0.4, 0.2, 0.95),
-            blotch_count=int(rng.poisson(0.8)),
+            blotch_count=int(rng.poisson(rng.choice([0.0, 0.8, 4.0]))),
             erythrocyte_share=_sometimes(rng, 0.5, 0.1, 0.9),
             fold_count=int(rng.random() < 0.1),
             dust_count=int(rng.poisson(1.2)),
@@ -113,7 +113,11 @@ class BrightfieldStyle:
 
 @dataclass(frozen=True)
 class FluorescenceStyle:
-    """Signal and camera of a fluorescence section. Levels are parts of its full scale."""
+    """Signal and camera of a fluorescence section. Levels are parts of its full scale.
+
+    ``mottle`` is the standard deviation of autofluorescence that is clouded over ``mottle_px`` and
+    over a third of it; ``mottle_skew`` from 0 (as much darker as brighter) to 1 (bright clouds).
+    """
 
     full_scale: int = 255
     background: float = 0.1
@@ -125,6 +129,9 @@ class FluorescenceStyle:
     defocused_share: float = 0.25
     uneven_background: float = 0.2
     texture: float = 0.05
+    mottle: float = 0.0
+    mottle_px: float = 10.0
+    mottle_skew: float = 0.0
     speck_count: int = 20
     nuclei: float = 0.3
     bleed: float = 0.03
@@ -147,6 +154,10 @@ class FluorescenceStyle:
         """Draw a preparation and a camera: dim to bright, thick to thin, quiet to noisy."""
         background = float(np.exp(rng.uniform(np.log(0.02), np.log(0.25))))
         read_noise = float(np.exp(rng.uniform(np.log(0.002), np.log(0.012))))
+        electrons = float(np.exp(rng.uniform(np.log(400), np.log(8000))))
+        noise_sd = float(np.hypot(np.sqrt(background / electrons), read_noise))
+        clouds = rng.random() < 0.65
+        mottle = noise_sd * float(np.exp(rng.uniform(np.log(0.4), np.log(5.0)))) if clouds else 0.0
         signal = background * float(np.exp(rng.uniform(np.log(0.45), np.log(4.0))))
         return cls(
             full_scale=int(rng.choice([255, 65535])) if full_scale is None else full_scale,
@@ -159,6 +170,9 @@ class FluorescenceStyle:
             defocused_share=_sometimes(rng, 0.5, 0.0, 0.5),
             uneven_background=float(rng.uniform(0.05, 0.4)),
             texture=float(rng.uniform(0.01, 0.12)),
+            mottle=mottle,
+            mottle_px=float(np.exp(rng.uniform(np.log(2.5), np.log(45.0)))),
+            mottle_skew=_sometimes(rng, 0.5, 0.2, 1.0),
             speck_count=int(rng.poisson(rng.choice([2, 15, 60]))),
             nuclei=float(rng.uniform(0.1, 0.7)),
             bleed=_sometimes(rng, 0.5, 0.0, 0.12),
@@ -167,7 +181,7 @@ class FluorescenceStyle:
             shadow=_sometimes(rng, 0.5, 0.1, 0.7),
             vignetting=float(rng.uniform(0.0, 0.35)),
             blur_px=float(rng.uniform(0.5, 1.8)),
-            electrons=float(np.exp(rng.uniform(np.log(400), np.log(8000)))),
+            electrons=electrons,
             read_noise=read_noise,
         )
 
