@@ -22,11 +22,6 @@ from imaging.tissue import Tissue
 from model.predictor import Predictor
 
 NOT_MEASURED = "not measured by this version"
-LATER_VESSEL_PATHS = (
-    "vessels.extravascular_distance_um",
-    "vessels.lacunarity",
-    "vessels.hotspot_profile_density_per_mm2",
-)
 TISSUE_REGION = "tissue"
 # Beyond this a vessel of 5 µm is under three pixels of the image, whatever the grid.
 _COARSE_RATIO = 2.0
@@ -70,7 +65,6 @@ def region_of(
     if vessels is None:
         reasons["vessels"] = "CD31 is not among the markers of this image"
     else:
-        reasons |= dict.fromkeys(LATER_VESSEL_PATHS, NOT_MEASURED)
         reasons |= {_dotted("vessels", path): why for path, why in vessels.reasons.items()}
     if cells is None:
         reasons["cells"] = "VEGF is not among the markers of this image"

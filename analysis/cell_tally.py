@@ -6,16 +6,19 @@ Letters: H, W pixels of the model's grid.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.cautions import NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
 from analysis.cells import CellSettings, cells_of_block
 from analysis.masks import Intensity, MaskLike
+from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
 from analysis.record import Cells, MeanMedian
+from analysis.uncertainty import Interval, intervals
 from imaging.tiles import Window, grid
 
 _BLOCK_PX = 1024
@@ -28,39 +31,62 @@ NO_CELL = "no VEGF-positive cell was found"
 
 @dataclass(frozen=True)
 class CellTally:
-    """What one block, or many, saw of the cells; tallies add in any order.
+    """What one block, or many, saw of the cells, by region; tallies add in any order.
 
-    `areas_px` counts cells by their area, `intensities` counts positive pixels by their quantised
-    marker intensity. `clusters_cut` counts clusters too wide to be seen whole.
+    Attributes
+    ----------
+    tissue_px, positive_px
+        Pixels of each region, and of positive cells in it, by quadrat.
+    places
+        Cells counted (n,), each at its last pixel.
+    areas_px, centroids
+        Their areas (n,), and their centroids (n, 2) as (y, x) in pixels.
+    intensity_sums
+        Marker intensity summed over positive pixels, by region.
+    intensities
+        Positive pixels by quantised marker intensity, one histogram for each region.
+    clusters_cut
+        Clusters too wide to be seen whole.
     """
 
-    tissue_px: int = 0
-    positive_px: int = 0
-    areas_px: Counter[int] = field(default_factory=Counter)
-    intensity_sum: float = 0.0
-    intensities: Counter[int] = field(default_factory=Counter)
+    tissue_px: QuadratSums
+    positive_px: QuadratSums
+    places: Places
+    areas_px: npt.NDArray[np.int64]
+    centroids: npt.NDArray[np.float64]
+    intensity_sums: npt.NDArray[np.float64]
+    intensities: tuple[Counter[int], ...]
     clusters_cut: int = 0
 
     def __add__(self, other: CellTally) -> CellTally:
         """Return the tally of both."""
+        pairs = zip(self.intensities, other.intensities, strict=True)
         return CellTally(
             self.tissue_px + other.tissue_px,
             self.positive_px + other.positive_px,
-            self.areas_px + other.areas_px,
-            self.intensity_sum + other.intensity_sum,
-            self.intensities + other.intensities,
+            self.places + other.places,
+            np.concatenate([self.areas_px, other.areas_px]),
+            np.concatenate([self.centroids, other.centroids]),
+            self.intensity_sums + other.intensity_sums,
+            tuple(one + two for one, two in pairs),
             self.clusters_cut + other.clusters_cut,
         )
 
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """Cell measurements of one region, why some are null, and what to know about them."""
+    """Cell measurements of one region, why some are null, and what to know about them.
+
+    `centroids` (n, 2) are the (y, x) of the cells counted, `intervals` say how far the densities
+    might lie.
+    """
 
     cells: Cells
     area_mm2: float
     reasons: dict[str, str]
     warnings: tuple[str, ...]
+    centroids: npt.NDArray[np.float64]
+    intervals: tuple[Interval, ...] = ()
 
 
 def tally_block(
@@ -69,7 +95,7 @@ def tally_block(
     core: Window,
     settings: CellSettings,
     *,
-    tissue: MaskLike | None = None,
+    regions: Sequence[MaskLike] | None = None,
     intensity: Intensity | None = None,
     step: float = OD_STEP,
 ) -> CellTally:
@@ -77,26 +103,38 @@ def tally_block(
 
     `step` is the width of the histogram's classes of intensity.
     """
-    positive = probability[core.slices()] >= settings.level
-    inside = np.ones(positive.shape, np.bool_) if tissue is None else tissue[core.slices()]
-    positive &= inside
+    width = int(probability.shape[1])
+    positive = np.asarray(probability[core.slices()] >= settings.level)
+    members = [np.ones(positive.shape, np.bool_)]
+    if regions is not None:
+        members = [np.ascontiguousarray(region[core.slices()], np.bool_) for region in regions]
+    held = [positive & member for member in members]
+    quadrats = QuadratGrid.over(width, settings.mpp_um)
     block = cells_of_block(probability, centre, core, settings)
-    rows, columns = block.last_pixel if block.owned.size else (np.zeros(0, int),) * 2
-    counted = block.counted & inside[rows - core.y, columns - core.x]
-    total, histogram = 0.0, Counter[int]()
-    if intensity is not None and positive.any():
-        values = intensity(core)[positive].astype(np.float64)
-        total = float(values.sum())
-        steps, counts = np.unique(np.rint(values / step).astype(np.int64), return_counts=True)
-        histogram = Counter(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
+    rows, columns = (places[block.counted] for places in block.last_pixel)
+    member = np.stack([m[rows - core.y, columns - core.x] for m in members], axis=1)
+    sums, histograms = np.zeros(len(members)), [Counter[int]() for _ in members]
+    if intensity is not None and any(mask.any() for mask in held):
+        stain = intensity(core)
+        for number, mask in enumerate(held):
+            values = stain[mask].astype(np.float64)
+            sums[number] = values.sum()
+            histograms[number] = _histogram(np.rint(values / step).astype(np.int64))
     return CellTally(
-        tissue_px=int(np.count_nonzero(inside)),
-        positive_px=int(np.count_nonzero(positive)),
-        areas_px=Counter(block.areas_px[counted].tolist()),
-        intensity_sum=total,
-        intensities=histogram,
+        tissue_px=count_pixels(quadrats, members, (core.y, core.x)),
+        positive_px=count_pixels(quadrats, held, (core.y, core.x)),
+        places=Places(rows * width + columns, member),
+        areas_px=block.areas_px[block.counted],
+        centroids=block.centroids[block.counted],
+        intensity_sums=sums,
+        intensities=tuple(histograms),
         clusters_cut=block.clusters_cut,
     )
+
+
+def _histogram(steps: npt.NDArray[np.int64]) -> Counter[int]:
+    values, counts = np.unique(steps, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 def measure_cells(
@@ -104,12 +142,12 @@ def measure_cells(
     centre: MaskLike,
     settings: CellSettings,
     *,
-    tissue: MaskLike | None = None,
+    regions: Sequence[MaskLike] | None = None,
     intensity: Intensity | None = None,
     modality: str = "brightfield",
     block_px: int = _BLOCK_PX,
     progress: Callable[[int, int], None] | None = None,
-) -> CellOutcome:
+) -> list[CellOutcome]:
     """Count and measure VEGF-positive cells block by block.
 
     Parameters
@@ -118,8 +156,9 @@ def measure_cells(
         uint8 (H, W), or anything that gives such windows for ``[y0:y1, x0:x1]``.
     settings
         Threshold, grid and smallest area.
-    tissue
-        Ω as bool (H, W), sliceable likewise; None is the whole frame.
+    regions
+        R regions as bool (H, W), sliceable likewise, which may overlap; None is one that is the
+        whole frame.
     intensity
         Gives the raw marker intensity of a window; without it intensities are null.
     modality
@@ -131,62 +170,96 @@ def measure_cells(
 
     Returns
     -------
-    CellOutcome
+    list of CellOutcome
+        One for each region.
     """
     step = OD_STEP if modality == "brightfield" else GREY_STEP
     height, width = probability.shape
     tiles = list(grid(width, height, block_px, 0))
-    tally = CellTally()
+    merged: CellTally | None = None
     for done, tile in enumerate(tiles, start=1):
-        tally += tally_block(
+        tally = tally_block(
             probability,
             centre,
             tile.core,
             settings,
-            tissue=tissue,
+            regions=regions,
             intensity=intensity,
             step=step,
         )
+        merged = tally if merged is None else merged + tally
         if progress is not None:
             progress(done, len(tiles))
-    return finish(tally, settings, modality, measured=intensity is not None)
+    assert merged is not None  # a grid has at least one tile
+    return finish(merged, settings, modality, width, measured=intensity is not None)
 
 
 def finish(
-    tally: CellTally, settings: CellSettings, modality: str, *, measured: bool = True
-) -> CellOutcome:
-    """Turn a tally into measurements; what cannot be computed is None with its reason.
+    tally: CellTally, settings: CellSettings, modality: str, width: int, *, measured: bool = True
+) -> list[CellOutcome]:
+    """Turn a tally into the measurements of each region; what is None has its reason.
 
-    `measured` tells whether intensities were read at all.
+    `width` is that of the grid in pixels; `measured` tells whether intensities were read at all.
     """
+    return [
+        _outcome(tally, region, settings, modality, width, measured)
+        for region in range(len(tally.intensities))
+    ]
+
+
+def _outcome(
+    tally: CellTally, region: int, settings: CellSettings, modality: str, width: int, measured: bool
+) -> CellOutcome:
     pixel_um2 = settings.mpp_um**2
-    area_mm2 = tally.tissue_px * pixel_um2 * 1e-6
-    count = tally.areas_px.total()
+    tissue_px = int(tally.tissue_px.total[region])
+    positive_px = int(tally.positive_px.total[region])
+    mine = tally.places.member[:, region]
+    areas = _histogram(tally.areas_px[mine])
+    count = areas.total()
+    area_mm2 = tissue_px * pixel_um2 * 1e-6
     reasons: dict[str, str] = {}
-    if not tally.tissue_px:
+    if not tissue_px:
         reasons |= dict.fromkeys(("positive_density_per_mm2", "positive_area_fraction"), NO_TISSUE)
     if not count:
         reasons["cell_area_um2"] = NO_CELL
-    area = MeanMedian(
-        mean=_mean(tally.areas_px, pixel_um2), median=_median(tally.areas_px, pixel_um2)
+    seen = _Seen(
+        positive_px, float(tally.intensity_sums[region]), tally.intensities[region], pixel_um2
     )
     cells = Cells(
         positive_count=count,
         positive_density_per_mm2=count / area_mm2 if area_mm2 else None,
-        positive_area_fraction=tally.positive_px / tally.tissue_px if tally.tissue_px else None,
-        cell_area_um2=area,
-        **_intensities(tally, pixel_um2, modality, measured, reasons),
+        positive_area_fraction=positive_px / tissue_px if tissue_px else None,
+        cell_area_um2=MeanMedian(_mean(areas, pixel_um2), _median(areas, pixel_um2)),
+        **_intensities(seen, modality, measured, reasons),
     )
+    quadrats = QuadratGrid.over(width, settings.mpp_um)
+    sums = {
+        "cells.positive_density_per_mm2": tally.places.by_quadrat(quadrats, width),
+        "cells.positive_area_fraction": tally.positive_px,
+    }
+    values = {path: getattr(cells, path.removeprefix("cells.")) for path in sums}
     return CellOutcome(
         cells=cells,
         area_mm2=area_mm2,
         reasons={f"cells.{path}": reason for path, reason in reasons.items()},
         warnings=_warnings(tally, modality, measured),
+        centroids=tally.centroids[mine],
+        intervals=intervals(values, sums, tally.tissue_px, region, quadrats, settings.mpp_um),
     )
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of the marker in one region's positive pixels."""
+
+    positive_px: int
+    intensity_sum: float
+    intensities: Counter[int]
+    pixel_um2: float
+
+
 def _intensities(
-    tally: CellTally, pixel_um2: float, modality: str, measured: bool, reasons: dict[str, str]
+    seen: _Seen, modality: str, measured: bool, reasons: dict[str, str]
 ) -> dict[str, Any]:
     """Return the intensity values of `Cells`, and put why the others are null into `reasons`."""
     brightfield = modality == "brightfield"
@@ -198,13 +271,13 @@ def _intensities(
         reasons |= dict.fromkeys((name, *density_names), "no image was given, only probabilities")
         return {}
     step = OD_STEP if brightfield else GREY_STEP
-    mean = tally.intensity_sum / tally.positive_px if tally.positive_px else None
-    values: dict[str, Any] = {name: MeanMedian(mean, _median(tally.intensities, step))}
+    mean = seen.intensity_sum / seen.positive_px if seen.positive_px else None
+    values: dict[str, Any] = {name: MeanMedian(mean, _median(seen.intensities, step))}
     if mean is None:
         reasons[name] = NO_CELL
     if not brightfield:
         return _with_reasons(values, density_names, f"not defined for {modality}", reasons)
-    values["integrated_optical_density"] = tally.intensity_sum * pixel_um2
+    values["integrated_optical_density"] = seen.intensity_sum * seen.pixel_um2
     values["average_optical_density"] = mean
     if mean is None:
         reasons["average_optical_density"] = NO_CELL

@@ -142,7 +142,8 @@ class BlockCells:
 
     `labels` int32 covers `window` of the grid; `owned` are the numbers whose last pixel lies in
     the block's core, `counted` tells of each whether it stays clear of the image's bottom and
-    right border. `last_pixel` holds (rows, columns) of the grid, `areas_px` the areas.
+    right border. `last_pixel` holds (rows, columns) of the grid, `areas_px` the areas, `centroids`
+    (n, 2) the mean (y, x).
     """
 
     window: Window
@@ -151,6 +152,7 @@ class BlockCells:
     counted: npt.NDArray[np.bool_]
     last_pixel: npt.NDArray[np.int64]
     areas_px: npt.NDArray[np.int64]
+    centroids: npt.NDArray[np.float64]
     clusters_cut: int
 
 
@@ -174,7 +176,8 @@ def cells_of_block(
     if not np.any(seen[core.within(window).slices()] >= settings.level):
         empty = np.zeros(0, np.int64)
         labels = np.zeros(seen.shape, np.int32)
-        return BlockCells(window, labels, empty, empty.astype(np.bool_), empty, empty, 0)
+        last, centroids = np.zeros((2, 0), np.int64), np.zeros((0, 2))
+        return BlockCells(window, labels, empty, empty.astype(np.bool_), last, empty, centroids, 0)
     labels = label_cells(seen, centre[window.slices()], settings)
     return _owned(labels, core, window, (height, width), cut)
 
@@ -223,12 +226,16 @@ def _owned(
     if window.right == width:
         meets[labels[:, -1]] = True
     owned = numbers[mine]
+    areas = np.bincount(flat, minlength=count + 1)[owned]
+    y, x = np.divmod(places, window.width)
+    sums = [np.bincount(flat[places], weight, minlength=count + 1)[owned] for weight in (y, x)]
     return BlockCells(
         window=window,
         labels=labels,
         owned=owned,
         counted=~meets[owned],
         last_pixel=np.stack([rows[mine], columns[mine]]),
-        areas_px=np.bincount(flat, minlength=count + 1)[owned],
+        areas_px=areas,
+        centroids=np.stack([sums[0] / areas + window.y, sums[1] / areas + window.x], axis=1),
         clusters_cut=cut,
     )

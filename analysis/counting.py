@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from analysis.joining import Joined, join, terminals
 from analysis.parts import End, GraphParts
+from analysis.quadrats import Places
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -16,13 +17,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GraphCounts:
-    """Sums over junctions and segments by region (R,); lengths in thousandths of a pixel.
+    """Junctions, and sums over segments by region (R,); lengths in thousandths of a pixel.
 
     `bent_length` sums length × tortuosity over the segments that are no loops, and `path_length`
     their lengths.
     """
 
-    branchpoints: Ints
+    branchpoints: Places
     endpoints: Ints
     segments: Ints
     segment_length: Ints
@@ -58,7 +59,7 @@ def settle(parts: GraphParts, width: int, *, complete: bool) -> tuple[GraphCount
     length, tortuosity = segments.length[closed], segments.tortuosity[closed]
     path = np.where(np.isnan(tortuosity), 0, length)
     counts = GraphCounts(
-        parts.node_member[junction].sum(axis=0, dtype=np.int64),
+        Places(parts.node_key[junction], parts.node_member[junction]),
         parts.pixel_member[end_pixel(parts, ends)].sum(axis=0, dtype=np.int64),
         middle.sum(axis=0, dtype=np.int64),
         _total(middle, length),

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from analysis.quadrats import Places
+
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -117,8 +119,8 @@ class ProfileParts:
 def block_profiles(
     mask: Bools, regions: Bools | None, origin: tuple[int, int], shape: tuple[int, int],
     reach_px: float, min_area_px: float,
-) -> tuple[Ints, ProfileParts]:  # fmt: skip
-    """Count the objects of one block that no other block can reach; keep the rest as parts.
+) -> tuple[Places, ProfileParts]:  # fmt: skip
+    """Find the objects of one block that no other block can reach; keep the rest as parts.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ def block_profiles(
     Returns
     -------
     tuple
-        Counts by region (R,) and the objects that come near a border of the core.
+        The objects counted, each at its last pixel, and those that come near a border of the core.
     """
     runs = find_runs(mask)
     count, owner = components(len(runs.row), *connect(runs, reach_px))
@@ -151,15 +153,15 @@ def block_profiles(
     framed[owner[(runs.row == shape[0] - 1) | (runs.stop == shape[1])]] = True
     counted = ~open_ & ~framed & (area >= min_area_px - 1e-9)
     number = np.cumsum(open_) - 1
+    key = runs.row[last] * shape[1] + runs.stop[last] - 1
     parts = ProfileParts(
-        runs.take(near), number[owner[near]], area[open_],
-        (runs.row[last] * shape[1] + runs.stop[last] - 1)[open_], framed[open_], member[open_],
-    )  # fmt: skip
-    return member[counted].sum(axis=0, dtype=np.int64), parts
+        runs.take(near), number[owner[near]], area[open_], key[open_], framed[open_], member[open_]
+    )
+    return Places(key[counted], member[counted]), parts
 
 
-def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> Ints:
-    """Count by region (R,) the objects that lie across block borders."""
+def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> Places:
+    """Find the objects that lie across block borders, each at its last pixel."""
     order = np.lexsort((parts.runs.start, parts.runs.row))
     owner = parts.owner[order]
     first, second = connect(parts.runs.take(order), reach_px)
@@ -172,8 +174,7 @@ def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> I
     final = np.zeros(count, np.int64)
     final[whole[by_last]] = by_last
     counted = ~framed & (area >= min_area_px - 1e-9)
-    total: Ints = parts.member[final[counted]].sum(axis=0, dtype=np.int64)
-    return total
+    return Places(parts.last[final[counted]], parts.member[final[counted]])
 
 
 def _membership(regions: Bools | None, y: Ints, x: Ints) -> Bools:

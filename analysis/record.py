@@ -62,6 +62,7 @@ class Vessels:
     extravascular_distance_um: ExtravascularDistance = ExtravascularDistance()
     lacunarity: Lacunarity = Lacunarity()
     hotspot_profile_density_per_mm2: float | None = None
+    mean_field_profile_density_per_mm2: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,12 +92,15 @@ class Cells:
 
 @dataclasses.dataclass(frozen=True)
 class Association:
-    """How close VEGF-positive cells lie to vessels, where both markers are on one image."""
+    """How close VEGF-positive cells lie to vessels, where both markers are on one image.
+
+    The mappings are keyed by the distance in µm: "5", "10", "20".
+    """
 
     cell_to_vessel_distance_um: MeanMedian = MeanMedian()
     fraction_within_um: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
-    observed_to_expected: float | None = None
-    p_value: float | None = None
+    observed_to_expected: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    p_value: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

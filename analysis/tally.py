@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.counting import GraphCounts, settle
+from analysis.distances import FAR_PX, DistanceTally, tally_distances
 from analysis.errors import SettingsError
+from analysis.hotspot import Cover
+from analysis.lacunarity import LacunarityTally, boxes_px, tally_lacunarity
 from analysis.parts import GraphParts, Place, cut
 from analysis.profiles import ProfileParts, block_profiles, join_profiles
+from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
 from analysis.skeleton import Skeleton, full_halo_px, halo_px, mirror, skeleton_of
 from analysis.widths import free_pixels, normals, widths
 from imaging.tiles import Tile
@@ -80,7 +85,7 @@ class VesselSettings:
     @property
     def halo_px(self) -> int:
         """Return the widest halo that a block may need."""
-        return full_halo_px(self.max_radius_px + 1.0)
+        return max(full_halo_px(self.max_radius_px + 1.0), FAR_PX, *boxes_px(self.mpp_um))
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,12 @@ class VesselTally:
 
     Attributes
     ----------
-    region_px, vessel_px, wide_px
-        Pixels of each region, of vessel in it, and of vessel too wide to have a skeleton.
+    region_px, vessel_px
+        Pixels of each region, and of vessel in it, by quadrat.
+    wide_px
+        Pixels of vessel too wide to have a skeleton.
     length
-        Skeleton length in thousandths of a pixel.
+        Skeleton length by quadrat, in thousandths of a pixel.
     width_weight, width_moment
         Length over which widths were taken, and its product with the width in thousandths.
     width_histogram
@@ -101,40 +108,47 @@ class VesselTally:
         Objects that lie within one block.
     counts
         Junctions and segments that one block settled.
+    distances, lacunarity, cover
+        See the modules that define them.
     profile_parts, graph_parts
         What lies across block borders.
     """
 
-    region_px: Ints
-    vessel_px: Ints
+    region_px: QuadratSums
+    vessel_px: QuadratSums
     wide_px: Ints
-    length: Ints
+    length: QuadratSums
     width_weight: Ints
     width_moment: Ints
     width_histogram: Ints
-    profiles: Ints
+    profiles: Places
     counts: GraphCounts
+    distances: DistanceTally
+    lacunarity: LacunarityTally
+    cover: Cover
     profile_parts: ProfileParts
     graph_parts: GraphParts
 
     @staticmethod
     def merge(tallies: Sequence[VesselTally]) -> VesselTally:
         """Add tallies of disjoint blocks, in any order and grouping."""
-        sums = {
+        together = {
+            "distances": DistanceTally.merge([t.distances for t in tallies]),
+            "lacunarity": LacunarityTally.merge([t.lacunarity for t in tallies]),
+            "profile_parts": ProfileParts.concatenate([t.profile_parts for t in tallies]),
+            "graph_parts": GraphParts.concatenate([t.graph_parts for t in tallies]),
+        }
+        sums: dict[str, Any] = {
             field.name: sum(
                 (getattr(t, field.name) for t in tallies[1:]), getattr(tallies[0], field.name)
             )
             for field in fields(VesselTally)
-            if not field.name.endswith("_parts")
+            if field.name not in together
         }
-        return VesselTally(
-            **sums,
-            profile_parts=ProfileParts.concatenate([t.profile_parts for t in tallies]),
-            graph_parts=GraphParts.concatenate([t.graph_parts for t in tallies]),
-        )
+        return VesselTally(**sums, **together)  # type: ignore[arg-type]
 
-    def join(self, settings: VesselSettings, width: int) -> tuple[Ints, GraphCounts]:
-        """Return profiles and graph counts by region with everything joined across borders."""
+    def join(self, settings: VesselSettings, width: int) -> tuple[Places, GraphCounts]:
+        """Return profiles and graph counts with everything joined across borders."""
         profiles = self.profiles + join_profiles(
             self.profile_parts, settings.reach_px, settings.min_profile_px
         )
@@ -143,7 +157,12 @@ class VesselTally:
 
 
 def tally_block(
-    mask: Bools, regions: Bools | None, tile: Tile, shape: tuple[int, int], settings: VesselSettings
+    mask: Bools,
+    regions: Bools | None,
+    tile: Tile,
+    shape: tuple[int, int],
+    settings: VesselSettings,
+    hidden: Bools | None = None,
 ) -> VesselTally:
     """Measure one block.
 
@@ -153,44 +172,52 @@ def tally_block(
         Vessel mask of the tile's outer window (h, w), whose halo is at least `settings.halo_px`
         or reaches the image's border.
     regions
-        Regions (R, core height, core width), which may overlap; None for one that is the image.
+        Regions (R, h, w), which may overlap; None for one that is the image.
     tile, shape
-        The block, and (height, width) of the image.
+        The block, whose core begins at multiples of `CELL_PX`, and (height, width) of the image.
     settings
         What to count and from what size on.
+    hidden
+        Excluded pixels (h, w), beyond which no vessel can be seen; None where nothing is excluded.
     """
     core, width = tile.core, shape[1]
     inside = np.ascontiguousarray(mask[tile.core_in_outer])
-    region_px, vessel_px = _areas(inside, regions)
+    within = None if regions is None else np.ascontiguousarray(regions[:, *tile.core_in_outer])
+    quadrats = QuadratGrid.over(width, settings.mpp_um)
     profiles, profile_parts = block_profiles(
-        inside, regions, (core.y, core.x), shape, settings.reach_px, settings.min_profile_px
+        inside, within, (core.y, core.x), shape, settings.reach_px, settings.min_profile_px
     )
     window, place = _window(mask, tile, shape, settings)
     skeleton = skeleton_of(window, settings.max_radius_px)
-    parts = cut(skeleton, place, regions)
-    counts, parts = settle(parts, width, complete=False)
-    wide = np.zeros_like(vessel_px)
-    if skeleton.wide is not None:
-        rows, columns = (
-            slice(core.y - place.y, core.bottom - place.y),
-            slice(core.x - place.x, core.right - place.x),
-        )
-        wide = _areas(skeleton.wide[rows, columns], regions)[1]
-    length, weight, moment, histogram = _lengths(skeleton, window, place, regions, settings)
+    counts, parts = settle(cut(skeleton, place, within), width, complete=False)
+    length, weight, moment, histogram = _lengths(skeleton, window, place, within, settings)
+    members = [np.ones(inside.shape, np.bool_)] if within is None else list(within)
     return VesselTally(
-        region_px, vessel_px, wide, length, weight, moment, histogram, profiles, counts,
-        profile_parts, parts,
-    )  # fmt: skip
-
-
-def _areas(mask: Bools, regions: Bools | None) -> tuple[Ints, Ints]:
-    """Return the pixels of each region, and those of `mask` in it."""
-    if regions is None:
-        return np.array([mask.size]), np.array([np.count_nonzero(mask)])
-    return (
-        np.array([np.count_nonzero(region) for region in regions]),
-        np.array([np.count_nonzero(region & mask) for region in regions]),
+        region_px=count_pixels(quadrats, members, (core.y, core.x)),
+        vessel_px=count_pixels(quadrats, [member & inside for member in members], (core.y, core.x)),
+        wide_px=_wide_px(skeleton, place, members),
+        length=length,
+        width_weight=weight,
+        width_moment=moment,
+        width_histogram=histogram,
+        profiles=profiles,
+        counts=counts,
+        distances=tally_distances(mask, hidden, within, tile, shape),
+        lacunarity=tally_lacunarity(mask, regions, tile, shape, settings.mpp_um),
+        cover=Cover.of_block(within, core),
+        profile_parts=profile_parts,
+        graph_parts=parts,
     )
+
+
+def _wide_px(skeleton: Skeleton, place: Place, members: list[Bools]) -> Ints:
+    """Return the core's pixels too wide to have a skeleton, by region."""
+    if skeleton.wide is None:
+        return np.zeros(len(members), np.int64)
+    wide = skeleton.wide[
+        place.top - place.y : place.bottom - place.y, place.left - place.x : place.right - place.x
+    ]
+    return np.array([np.count_nonzero(wide & member) for member in members])
 
 
 def _window(
@@ -212,14 +239,18 @@ def _window(
 
 def _lengths(
     skeleton: Skeleton, window: Bools, place: Place, regions: Bools | None, settings: VesselSettings
-) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return length, and weight, moment and histogram of the widths, by region."""
+) -> tuple[QuadratSums, Ints, Ints, Ints]:
+    """Return length by quadrat, and weight, moment and histogram of the widths, by region."""
     graph = skeleton.graph
     y, x = graph.y + place.y, graph.x + place.x
     part = graph.length_by_pixel()
     owned = place.in_core(y, x) & ~skeleton.rim
     pixel = np.flatnonzero(owned)
-    length = _by_region(regions, y[pixel] - place.top, x[pixel] - place.left, part[pixel])
+    members = np.stack(_members(regions, y[pixel] - place.top, x[pixel] - place.left), axis=1)
+    length = QuadratSums.collect(
+        QuadratGrid.over(place.width, settings.mpp_um).of(y[pixel], x[pixel]),
+        members * part[pixel, None],
+    )
     ny, nx = normals(skeleton)
     taken = np.flatnonzero(free_pixels(skeleton) & owned[skeleton.chains.pixel])
     pixel = skeleton.chains.pixel[taken]

@@ -10,9 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from analysis.counting import GraphCounts
+from analysis.distances import CELL_PX, DistanceSummary
 from analysis.errors import MaskError
-from analysis.record import Diameter, Vessels
+from analysis.hotspot import hotspot
+from analysis.lacunarity import lacunarity_of
+from analysis.quadrats import Places, QuadratGrid
+from analysis.record import Diameter, ExtravascularDistance, Lacunarity, Vessels
 from analysis.tally import WIDTH_BIN_PX, VesselSettings, VesselTally, tally_block
+from analysis.uncertainty import Interval, intervals
 from imaging.tiles import Tile, grid
 
 __all__ = ["VesselOutcome", "VesselSettings", "finish", "fold_vessels", "measure_vessels"]
@@ -20,7 +26,6 @@ __all__ = ["VesselOutcome", "VesselSettings", "finish", "fold_vessels", "measure
 Bools = npt.NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 
-NOT_MEASURED = "not measured by this version"
 # 6 px, less the half pixel to which a width is known: tubes drawn 6 px wide are to be measured.
 MIN_MEDIAN_WIDTH_PX = 5.5
 # Blocks handed to an executor and not yet merged: bounds the memory of the caller.
@@ -52,12 +57,15 @@ class VesselOutcome:
         Why a number is None, by its dotted path in the record.
     warnings
         What a reader of the numbers has to know.
+    intervals
+        How far the densities might lie.
     """
 
     vessels: Vessels
     area_mm2: float
     reasons: dict[str, str]
     warnings: tuple[str, ...]
+    intervals: tuple[Interval, ...] = ()
 
 
 def measure_vessels(
@@ -95,7 +103,7 @@ def measure_vessels(
     tally = fold_vessels(
         mask, regions, settings, block_px=block_px, executor=executor, progress=progress
     )
-    return finish(tally, settings, int(mask.shape[1]))[0]
+    return finish(tally, settings, (int(mask.shape[0]), int(mask.shape[1])))[0]
 
 
 def fold_vessels(
@@ -103,15 +111,20 @@ def fold_vessels(
     regions: Sequence[MaskSource] | None,
     settings: VesselSettings,
     *,
+    hidden: MaskSource | None = None,
     block_px: int = 2048,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> VesselTally:
-    """Tally a mask block by block over R regions, which may overlap; None is the whole frame."""
+    """Tally a mask block by block over R regions, which may overlap; None is the whole frame.
+
+    `hidden` marks excluded pixels (H, W). Blocks begin at multiples of `CELL_PX`.
+    """
     shape = _checked_shape(mask, regions)
-    tiles = list(grid(shape[1], shape[0], block_px, settings.halo_px))
+    tiles = list(grid(shape[1], shape[0], -(-block_px // CELL_PX) * CELL_PX, settings.halo_px))
     merged: VesselTally | None = None
-    for done, tally in enumerate(_tallies(mask, regions, tiles, shape, settings, executor), 1):
+    sources = _Sources(mask, regions, hidden)
+    for done, tally in enumerate(_tallies(sources, tiles, shape, settings, executor), 1):
         merged = tally if merged is None else VesselTally.merge([merged, tally])
         if progress is not None:
             progress(done, len(tiles))
@@ -135,52 +148,78 @@ def _checked_shape(mask: MaskSource, regions: Sequence[MaskSource] | None) -> tu
     return shape[0], shape[1]
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """What a block is read from."""
+
+    mask: MaskSource
+    regions: Sequence[MaskSource] | None
+    hidden: MaskSource | None
+
+    def read(self, tile: Tile) -> tuple[Bools, Bools | None, Bools | None]:
+        """Return mask (h, w), regions (R, h, w) and hidden pixels (h, w) of the outer window."""
+        window = tile.outer.slices()
+        regions = None
+        if self.regions is not None:
+            regions = np.stack([_bools(region[window]) for region in self.regions])
+        hidden = None if self.hidden is None else _bools(self.hidden[window])
+        return _bools(self.mask[window]), regions, hidden
+
+
+def _bools(pixels: Any) -> Bools:
+    return np.asarray(pixels).astype(np.bool_, copy=False)
+
+
 def _tallies(
-    mask: MaskSource, regions: Sequence[MaskSource] | None, tiles: list[Tile],
-    shape: tuple[int, int], settings: VesselSettings, executor: Executor | None,
+    sources: _Sources, tiles: list[Tile], shape: tuple[int, int], settings: VesselSettings,
+    executor: Executor | None,
 ) -> Iterator[VesselTally]:  # fmt: skip
     """Yield the tally of each tile, in the order in which they are done."""
     pending: set[Future[VesselTally]] = set()
     for tile in tiles:
-        window = np.asarray(mask[tile.outer.slices()]).astype(np.bool_, copy=False)
-        inside = None
-        if regions is not None:
-            cores = [np.asarray(region[tile.core.slices()]) for region in regions]
-            inside = np.stack(cores).astype(np.bool_, copy=False)
+        mask, regions, hidden = sources.read(tile)
         if executor is None:
-            yield tally_block(window, inside, tile, shape, settings)
+            yield tally_block(mask, regions, tile, shape, settings, hidden)
             continue
-        pending.add(executor.submit(tally_block, window, inside, tile, shape, settings))
+        pending.add(executor.submit(tally_block, mask, regions, tile, shape, settings, hidden))
         if len(pending) >= _PENDING:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     yield from (future.result() for future in pending)
 
 
-def finish(tally: VesselTally, settings: VesselSettings, width: int) -> list[VesselOutcome]:
-    """Join what crosses block borders and return the measurements of each region."""
-    profiles, counts = tally.join(settings, width)
-    return [_Region(tally, profiles, counts, settings, r).outcome() for r in range(len(profiles))]
+def finish(
+    tally: VesselTally, settings: VesselSettings, shape: tuple[int, int]
+) -> list[VesselOutcome]:
+    """Join what crosses block borders and return the measurements of each region.
+
+    `shape` is (height, width) of the image.
+    """
+    profiles, counts = tally.join(settings, shape[1])
+    distances = DistanceSummary(tally.distances, shape, settings.mpp_um)
+    return [
+        _Region(tally, profiles, counts, distances, settings, shape, region).outcome()
+        for region in range(profiles.member.shape[1])
+    ]
 
 
 class _Region:
     """One region's sums on their way to the record."""
 
     def __init__(
-        self, tally: VesselTally, profiles: Any, counts: Any, settings: VesselSettings, index: int
-    ) -> None:
+        self, tally: VesselTally, profiles: Places, counts: GraphCounts,
+        distances: DistanceSummary, settings: VesselSettings, shape: tuple[int, int], index: int,
+    ) -> None:  # fmt: skip
         self.tally, self.settings, self.index = tally, settings, index
-        self.profile_count = int(profiles[index])
-        self.counts = {n: int(getattr(counts, n)[index]) for n in counts.__dataclass_fields__}
-        self.area_mm2 = self._mm2(int(tally.region_px[index]))
-        self.reasons: dict[str, str] = {
-            f"vessels.{name}": NOT_MEASURED
-            for name in (
-                "extravascular_distance_um",
-                "lacunarity",
-                "hotspot_profile_density_per_mm2",
-            )
+        self.profiles, self.branchpoints, self.shape = profiles, counts.branchpoints, shape
+        self.distances = distances
+        self.counts = {
+            name: int(getattr(counts, name)[index])
+            for name in counts.__dataclass_fields__
+            if name != "branchpoints"
         }
+        self.area_mm2 = self._mm2(int(tally.region_px.total[index]))
+        self.reasons: dict[str, str] = {}
 
     def _mm2(self, pixels: int) -> float:
         return pixels * self.settings.mpp_um**2 * 1e-6
@@ -197,26 +236,79 @@ class _Region:
     def outcome(self) -> VesselOutcome:
         """Return the record's part and its reasons."""
         counts, index = self.counts, self.index
-        area = self._mm2(int(self.tally.vessel_px[index]))
-        length_mm = self._um(int(self.tally.length[index])) / 1000.0
+        area = self._mm2(int(self.tally.vessel_px.total[index]))
+        length_mm = self._um(int(self.tally.length.total[index])) / 1000.0
+        profiles = int(self.profiles.total[index])
+        branchpoints = int(self.branchpoints.total[index])
+        hottest, mean_field = self._hotspot()
         vessels = Vessels(
             area_fraction=self._density("area_fraction", area),
             area_mm2=area,
-            profile_count=self.profile_count,
-            profile_density_per_mm2=self._density("profile_density_per_mm2", self.profile_count),
+            profile_count=profiles,
+            profile_density_per_mm2=self._density("profile_density_per_mm2", profiles),
             length_mm=length_mm,
             length_density_mm_per_mm2=self._density("length_density_mm_per_mm2", length_mm),
-            branchpoint_count=counts["branchpoints"],
-            branchpoint_density_per_mm2=self._density(
-                "branchpoint_density_per_mm2", counts["branchpoints"]
-            ),
+            branchpoint_count=branchpoints,
+            branchpoint_density_per_mm2=self._density("branchpoint_density_per_mm2", branchpoints),
             segment_count=counts["segments"],
             endpoint_count=counts["endpoints"],
             mean_segment_length_um=self._mean_segment_length(),
             diameter_um=self._diameter(),
             tortuosity_mean=self._tortuosity(),
+            extravascular_distance_um=self._distance(),
+            lacunarity=self._lacunarity(),
+            hotspot_profile_density_per_mm2=hottest,
+            mean_field_profile_density_per_mm2=mean_field,
         )
-        return VesselOutcome(vessels, self.area_mm2, self.reasons, self._warnings())
+        return VesselOutcome(
+            vessels, self.area_mm2, self.reasons, self._warnings(), self._intervals(vessels)
+        )
+
+    def _intervals(self, vessels: Vessels) -> tuple[Interval, ...]:
+        tally, width = self.tally, self.shape[1]
+        grid_ = QuadratGrid.over(width, self.settings.mpp_um)
+        sums = {
+            "area_fraction": tally.vessel_px,
+            "profile_density_per_mm2": self.profiles.by_quadrat(grid_, width),
+            "length_density_mm_per_mm2": tally.length,
+            "branchpoint_density_per_mm2": self.branchpoints.by_quadrat(grid_, width),
+        }
+        return intervals(
+            {f"vessels.{name}": getattr(vessels, name) for name in sums},
+            {f"vessels.{name}": sum_ for name, sum_ in sums.items()},
+            tally.region_px,
+            self.index,
+            grid_,
+            self.settings.mpp_um,
+        )
+
+    def _distance(self) -> ExtravascularDistance:
+        found, reason = self.distances.of(self.index)
+        if reason:
+            missing = "extravascular_distance_um" + (".p95" if found.mean is not None else "")
+            self.reasons[f"vessels.{missing}"] = reason
+        if found.mean is not None and found.p50 is None:
+            self.reasons["vessels.extravascular_distance_um.p50"] = reason
+        return found
+
+    def _lacunarity(self) -> Lacunarity:
+        found, reason = lacunarity_of(self.tally.lacunarity, self.index, self.settings.mpp_um)
+        if reason:
+            self.reasons["vessels.lacunarity"] = reason
+        elif None in found.value:
+            self.reasons["vessels.lacunarity.value"] = (
+                "a box of this size is no whole pixel, or fits into the region less than 100 times"
+            )
+        return found
+
+    def _hotspot(self) -> tuple[float | None, float | None]:
+        y, x = self.profiles.of_region(self.index, self.shape[1])
+        cells = self.tally.cover.share(self.index, self.shape)
+        hottest, mean, reason = hotspot(y, x, cells, self.area_mm2, self.settings.mpp_um)
+        if reason:
+            for name in ("hotspot", "mean_field"):
+                self.reasons[f"vessels.{name}_profile_density_per_mm2"] = reason
+        return hottest, mean
 
     def _mean_segment_length(self) -> float | None:
         if self.counts["segments"]:
@@ -249,7 +341,10 @@ class _Region:
         return Diameter(mean * mpp, median * mpp, p10 * mpp, p90 * mpp)
 
     def _warnings(self) -> tuple[str, ...]:
-        wide, all_ = int(self.tally.wide_px[self.index]), int(self.tally.vessel_px[self.index])
+        wide, all_ = (
+            int(self.tally.wide_px[self.index]),
+            int(self.tally.vessel_px.total[self.index]),
+        )
         if not wide:
             return ()
         return (

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from analysis.cell_tally import CellTally, finish, measure_cells, tally_block
+from analysis.cell_tally import CellTally, measure_cells, tally_block
 from analysis.cells import CellSettings, label_cells
 from imaging.tiles import Window, grid
 from model.targets import target_arrays
@@ -50,7 +49,7 @@ def scattered(seed: int, count: int = 60, size: int = 400) -> list[tuple[int, in
 def test_separate_discs_are_counted_with_their_area() -> None:
     """Three discs far apart are three cells with the area of their pixels."""
     probability, depth = section([(30, 30, 10), (80, 30, 10), (50, 80, 12)], 120, 120)
-    outcome = measure_cells(probability, depth, SETTINGS)
+    (outcome,) = measure_cells(probability, depth, SETTINGS)
     areas = [disc_px(10) / 4, disc_px(10) / 4, disc_px(12) / 4]
     assert outcome.cells.positive_count == 3
     assert outcome.cells.cell_area_um2.mean == pytest.approx(np.mean(areas))
@@ -99,7 +98,7 @@ def test_a_faint_or_flat_cell_is_one_cell() -> None:
 def test_small_specks_are_no_cells_but_area() -> None:
     """An object under the smallest area is not counted; its pixels stay positive."""
     probability, depth = section([(30, 30, 10), (60, 60, 3)], 90, 90)
-    cells = measure_cells(probability, depth, SETTINGS).cells
+    cells = measure_cells(probability, depth, SETTINGS)[0].cells
     assert disc_px(3) / 4 < 25 < disc_px(10) / 4
     assert cells.positive_count == 1
     assert cells.positive_area_fraction == (disc_px(10) + disc_px(3)) / 90**2
@@ -109,7 +108,7 @@ def test_frame_leaves_out_bottom_and_right_only() -> None:
     """A cell on the top or left border counts, one on the bottom or right border does not."""
     corners = [(0, 40, 10), (40, 0, 10), (99, 40, 10), (40, 99, 10)]
     probability, depth = section(corners, 100, 100)
-    assert measure_cells(probability, depth, SETTINGS).cells.positive_count == 2
+    assert measure_cells(probability, depth, SETTINGS)[0].cells.positive_count == 2
 
 
 def test_a_cell_belongs_where_its_last_pixel_lies() -> None:
@@ -118,7 +117,7 @@ def test_a_cell_belongs_where_its_last_pixel_lies() -> None:
     lower, upper = np.zeros((100, 100), np.bool_), np.zeros((100, 100), np.bool_)
     lower[55:], upper[:55] = True, True
     counts = [
-        measure_cells(probability, depth, SETTINGS, tissue=part).cells.positive_count
+        measure_cells(probability, depth, SETTINGS, regions=[part])[0].cells.positive_count
         for part in (lower, upper)
     ]
     assert counts == [1, 0]
@@ -133,31 +132,39 @@ def test_blocks_change_nothing(seed: int, block_px: int) -> None:
     stain = np.random.default_rng(9).random((400, 400)).astype(np.float32)
 
     def measured(block: int) -> CellTally:
-        tally = CellTally()
-        for tile in grid(400, 400, block, 0):
-            tally += tally_block(
+        parts = [
+            tally_block(
                 probability,
                 depth,
                 tile.core,
                 SETTINGS,
-                tissue=tissue,
+                regions=[tissue],
                 intensity=lambda window: stain[window.slices()],
             )
-        return tally
+            for tile in grid(400, 400, block, 0)
+        ]
+        np.random.default_rng(block).shuffle(parts)  # type: ignore[arg-type]
+        return sum(parts[1:], parts[0])
 
     whole, parts = measured(400), measured(block_px)
-    assert whole.areas_px.total() > 20
-    assert parts.areas_px == whole.areas_px
+    assert len(whole.areas_px) > 20
+    for tally in (whole, parts):
+        assert len(tally.places.key) == len(tally.areas_px) == len(tally.centroids)
+    order, other = np.argsort(whole.places.key), np.argsort(parts.places.key)
+    assert np.array_equal(whole.places.key[order], parts.places.key[other])
+    assert np.array_equal(whole.areas_px[order], parts.areas_px[other])
+    assert np.allclose(whole.centroids[order], parts.centroids[other])
     assert parts.intensities == whole.intensities
-    assert (parts.positive_px, parts.tissue_px) == (whole.positive_px, whole.tissue_px)
-    assert parts.intensity_sum == pytest.approx(whole.intensity_sum, rel=1e-12)
+    for name in ("positive_px", "tissue_px"):
+        assert np.array_equal(getattr(parts, name).value, getattr(whole, name).value), name
+    assert parts.intensity_sums == pytest.approx(whole.intensity_sums, rel=1e-12)
     assert parts.clusters_cut == 0
 
 
 def test_a_cluster_wider_than_any_window_is_reported() -> None:
     """Where everything is positive the count is approximate, and a warning says so."""
     full = np.full((900, 1800), 255, np.uint8)
-    outcome = measure_cells(full, full, SETTINGS, block_px=64 * 14)
+    (outcome,) = measure_cells(full, full, SETTINGS, block_px=64 * 14)
     assert any("approximate" in warning for warning in outcome.warnings)
 
 
@@ -168,7 +175,7 @@ def test_optical_density_of_half_the_light_is_log_two() -> None:
     def half(window: Window) -> npt.NDArray[np.float32]:
         return np.full((window.height, window.width), math.log10(2), np.float32)
 
-    cells = measure_cells(probability, depth, SETTINGS, intensity=half).cells
+    cells = measure_cells(probability, depth, SETTINGS, intensity=half)[0].cells
     assert cells.optical_density is not None
     assert cells.optical_density.mean == pytest.approx(0.30103, abs=1e-6)
     assert cells.optical_density.median == pytest.approx(0.30103, abs=2.5e-4)
@@ -180,7 +187,7 @@ def test_optical_density_of_half_the_light_is_log_two() -> None:
 def test_fluorescence_has_intensity_and_no_optical_density() -> None:
     """Optical densities are null, with a reason, where light is emitted and not absorbed."""
     probability, depth = section([(30, 30, 10)], 60, 60)
-    outcome = measure_cells(
+    (outcome,) = measure_cells(
         probability,
         depth,
         SETTINGS,
@@ -201,7 +208,7 @@ def test_fluorescence_has_intensity_and_no_optical_density() -> None:
 def test_intensities_carry_their_caution() -> None:
     """Whoever reads an optical density is told that DAB is not stoichiometric."""
     probability, depth = section([(30, 30, 10)], 60, 60)
-    outcome = measure_cells(
+    (outcome,) = measure_cells(
         probability, depth, SETTINGS, intensity=lambda w: np.ones((w.height, w.width), np.float32)
     )
     assert any("stoichiometric" in warning for warning in outcome.warnings)
@@ -211,7 +218,7 @@ def test_intensities_carry_their_caution() -> None:
 def test_nothing_found_is_zero_or_null(shape: tuple[int, int]) -> None:
     """No cell: counts and fractions are 0, means are null with a reason."""
     empty = np.zeros(shape, np.uint8)
-    outcome = measure_cells(
+    (outcome,) = measure_cells(
         empty, empty, SETTINGS, intensity=lambda w: np.ones((w.height, w.width), np.float32)
     )
     assert outcome.cells.positive_count == 0
@@ -225,19 +232,46 @@ def test_nothing_found_is_zero_or_null(shape: tuple[int, int]) -> None:
 def test_no_tissue_is_null() -> None:
     """Without any tissue a density is null with a reason, not a division by zero."""
     probability, depth = section([(30, 30, 10)], 60, 60)
-    outcome = measure_cells(probability, depth, SETTINGS, tissue=np.zeros((60, 60), np.bool_))
+    none = np.zeros((60, 60), np.bool_)
+    (outcome,) = measure_cells(probability, depth, SETTINGS, regions=[none])
     assert outcome.area_mm2 == 0
     assert outcome.cells.positive_density_per_mm2 is None
     assert outcome.cells.positive_area_fraction is None
     assert "cells.positive_density_per_mm2" in outcome.reasons
 
 
-def test_tallies_add_in_any_order() -> None:
-    """The order does not matter; the median of an even number is the mean of the middle two."""
-    a = CellTally(10, 4, Counter({400: 1, 800: 1}), 1.0, Counter({2: 4}))
-    b = CellTally(20, 6, Counter({600: 2}), 2.0, Counter({4: 6}))
-    assert a + b == b + a
-    cells = finish(a + b, SETTINGS, "brightfield").cells
-    assert cells.cell_area_um2.median == 150.0
-    assert cells.cell_area_um2.mean == 150.0
-    assert finish(a, SETTINGS, "brightfield").cells.cell_area_um2.median == 150.0
+def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two() -> None:
+    """Areas of 100 and 200 µm²: median and mean are 150."""
+    one, two = 400, 800
+    row = np.zeros((40, 100), np.uint8)
+    row[10:30, 5 : 5 + one // 20] = 255
+    row[10:30, 40 : 40 + two // 20] = 255
+    (outcome,) = measure_cells(row, np.zeros_like(row), SETTINGS)
+    assert outcome.cells.cell_area_um2.median == 150.0
+    assert outcome.cells.cell_area_um2.mean == 150.0
+    assert outcome.centroids == pytest.approx(np.array([[19.5, 14.5], [19.5, 59.5]]))
+
+
+def test_regions_share_the_cells_between_them() -> None:
+    """Counts, areas and sums of a partition add up; an overlapping region counts its own."""
+    probability, depth = section(scattered(3), 400, 400)
+    left = np.zeros((400, 400), np.bool_)
+    left[:, :170] = True
+    parts = measure_cells(probability, depth, SETTINGS, regions=[left, ~left, left | ~left])
+    counts = [part.cells.positive_count or 0 for part in parts]
+    assert counts[0] + counts[1] == counts[2] > 20
+    assert parts[2].cells == measure_cells(probability, depth, SETTINGS)[0].cells
+    assert [len(part.centroids) for part in parts] == counts
+
+
+def test_a_section_gets_intervals_about_its_densities() -> None:
+    """Density and area fraction lie within their own intervals."""
+    settings = CellSettings(mpp_um=1.0, level=128)
+    probability, depth = section(scattered(5, 160, 800), 800, 800)
+    (outcome,) = measure_cells(probability, depth, settings)
+    assert len(outcome.intervals) == 2
+    for interval in outcome.intervals:
+        value = getattr(outcome.cells, interval.path.removeprefix("cells."))
+        assert interval.low is not None
+        assert interval.high is not None
+        assert interval.low < value < interval.high

@@ -152,7 +152,7 @@ def test_blocks_change_nothing_where_several_regions_are_measured(seed: int) -> 
     mask = phantoms.random_network(seed, side=300)
     regions = list(phantoms.partitions(mask.shape, seed))
     tallies = [fold_vessels(mask, regions, HALF_MICRON, block_px=b) for b in (70, 1000)]
-    tiled, whole = (finish(tally, HALF_MICRON, mask.shape[1]) for tally in tallies)
+    tiled, whole = (finish(tally, HALF_MICRON, mask.shape) for tally in tallies)
     for part, all_ in zip(tiled, whole, strict=True):
         assert_same(part.vessels, all_.vessels)
 
@@ -164,7 +164,7 @@ def test_tallies_merge_in_any_order() -> None:
     parts = [tally_block(mask[t.outer.slices()], None, t, mask.shape, HALF_MICRON) for t in tiles]
     np.random.default_rng(0).shuffle(parts)  # type: ignore[arg-type]
     pairs = [VesselTally.merge(parts[:3]), VesselTally.merge(parts[3:])]
-    merged = finish(VesselTally.merge(pairs), HALF_MICRON, 256)[0]
+    merged = finish(VesselTally.merge(pairs), HALF_MICRON, mask.shape)[0]
     assert_same(merged.vessels, measured(mask))
 
 

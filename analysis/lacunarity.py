@@ -1,0 +1,132 @@
+"""Lacunarity: how unevenly vessels fill boxes of growing size.
+
+Λ(r) = E[M²] / E[M]², M the vessel pixels in a box of side r that glides over every position where
+it lies wholly in the region (Allain and Cloitre, Phys Rev A 44:3552, 1991).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from analysis.record import Lacunarity
+from imaging.tiles import Tile
+
+Bools = npt.NDArray[np.bool_]
+
+BOXES_UM = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+# A box must be seen whole from the block where it begins: this bounds the halo.
+MAX_BOX_PX = 1024
+_MIN_BOXES = 100
+
+NO_VESSEL = "the region holds no vessel"
+NO_BOX = "no box size fits into the region a hundred times"
+
+
+def boxes_px(mpp_um: float) -> tuple[int, ...]:
+    """Return the side of each box in whole pixels; 0 for one that is too small or too large."""
+    sides = (round(box / mpp_um) for box in BOXES_UM)
+    return tuple(side if 1 <= side <= MAX_BOX_PX else 0 for side in sides)
+
+
+@dataclass(frozen=True)
+class LacunarityTally:
+    """Boxes, their vessel pixels and the squares of these, by region and size (R, 7)."""
+
+    boxes: npt.NDArray[np.float64]
+    mass: npt.NDArray[np.float64]
+    square: npt.NDArray[np.float64]
+
+    @staticmethod
+    def merge(parts: Sequence[LacunarityTally]) -> LacunarityTally:
+        """Add the tallies of disjoint blocks."""
+        return LacunarityTally(
+            *(sum(getattr(part, name) for part in parts) for name in ("boxes", "mass", "square"))
+        )
+
+
+def tally_lacunarity(
+    mask: Bools, regions: Bools | None, tile: Tile, shape: tuple[int, int], mpp_um: float
+) -> LacunarityTally:
+    """Tally the boxes whose first pixel lies in the block's core.
+
+    Parameters
+    ----------
+    mask
+        Vessels in the tile's outer window (h, w), which reaches the largest box's side beyond the
+        core, or to the image's border.
+    regions
+        Regions (R, h, w) over the outer window; None for one that is the whole image.
+    tile, shape, mpp_um
+        The block, (height, width) of the image, and the side of a pixel.
+    """
+    sides = boxes_px(mpp_um)
+    count = 1 if regions is None else len(regions)
+    sums = np.zeros((3, count, len(sides)))
+    for size, side in enumerate(sides):
+        starts = _starts(tile, shape, side)
+        if starts is None:
+            continue
+        rows, columns = starts
+        reach = (
+            slice(rows.start, rows.stop + side - 1),
+            slice(columns.start, columns.stop + side - 1),
+        )
+        for region in range(count):
+            held = mask[reach] if regions is None else mask[reach] & regions[region][reach]
+            if not held.any() and regions is None:
+                sums[0, region, size] += (rows.stop - rows.start) * (columns.stop - columns.start)
+                continue
+            mass = _box_sums(held, side)
+            valid = None
+            if regions is not None:
+                valid = (_box_sums(regions[region][reach], side) == side * side).view(np.uint8)
+                mass *= valid
+            sums[:, region, size] += (
+                mass.size if valid is None else cv2.countNonZero(valid),
+                cv2.sumElems(mass)[0],
+                cv2.norm(mass, cv2.NORM_L2SQR),
+            )
+    return LacunarityTally(*sums)
+
+
+def _starts(tile: Tile, shape: tuple[int, int], side: int) -> tuple[slice, slice] | None:
+    """Return where in the outer window the core's boxes begin; None if none fits the image."""
+    core, outer = tile.core, tile.outer
+    bottom = min(core.bottom, shape[0] - side + 1)
+    right = min(core.right, shape[1] - side + 1)
+    if not side or bottom <= core.y or right <= core.x:
+        return None
+    return slice(core.y - outer.y, bottom - outer.y), slice(core.x - outer.x, right - outer.x)
+
+
+def _box_sums(mask: Bools, side: int) -> npt.NDArray[np.int32]:
+    """Return the set pixels in each box (h − side + 1, w − side + 1)."""
+    sums = cv2.boxFilter(
+        np.ascontiguousarray(mask).view(np.uint8), cv2.CV_32S, (side, side), anchor=(0, 0),
+        normalize=False, borderType=cv2.BORDER_CONSTANT,
+    )  # fmt: skip
+    height, width = mask.shape
+    return np.ascontiguousarray(sums[: height - side + 1, : width - side + 1], np.int32)
+
+
+def lacunarity_of(tally: LacunarityTally, region: int, mpp_um: float) -> tuple[Lacunarity, str]:
+    """Return the lacunarity of one region, and why it is null where it is."""
+    boxes, mass, square = (v[region] for v in (tally.boxes, tally.mass, tally.square))
+    enough = (boxes >= _MIN_BOXES) & (mass > 0)
+    value = tuple(
+        float(square[k] * boxes[k] / mass[k] ** 2) if enough[k] else None
+        for k in range(len(BOXES_UM))
+    )
+    if not enough.any():
+        return Lacunarity(BOXES_UM, value), NO_BOX if (boxes < _MIN_BOXES).all() else NO_VESSEL
+    known = np.array([v for v in value if v is not None])
+    slope = None
+    if len(known) > 1:
+        sides = np.log(np.array(boxes_px(mpp_um))[enough] * mpp_um)
+        slope = float(np.polyfit(sides, np.log(known), 1)[0])
+    return Lacunarity(BOXES_UM, value, float(known.mean()), slope), ""
