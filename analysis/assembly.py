@@ -6,14 +6,16 @@ import dataclasses
 import datetime
 import hashlib
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analysis.cell_tally import CellOutcome
-from analysis.record import ImageInfo, ModelInfo, Record, Region
+from analysis.comparisons import compare
+from analysis.record import Association, ImageInfo, ModelInfo, Record, Region
 from analysis.settings import MeasureSettings
+from analysis.uncertainty import Interval
 from analysis.version import software
 from analysis.vessels import VesselOutcome
 from imaging.markers import MarkerScaling
@@ -21,29 +23,47 @@ from imaging.open import SectionImage
 from imaging.tissue import Tissue
 from model.predictor import Predictor
 
-NOT_MEASURED = "not measured by this version"
 TISSUE_REGION = "tissue"
 # Beyond this a vessel of 5 µm is under three pixels of the image, whatever the grid.
 _COARSE_RATIO = 2.0
 
 
 @dataclass(frozen=True)
+class MeasuredArea:
+    """What was found in one region; an outcome is None where its marker was not asked for."""
+
+    name: str
+    vessels: VesselOutcome | None
+    cells: CellOutcome | None = None
+    association: Association | None = None
+    association_reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """Return the intervals of all densities of the region."""
+        outcomes = (self.vessels, self.cells)
+        return tuple(i for outcome in outcomes if outcome is not None for i in outcome.intervals)
+
+
+@dataclass(frozen=True)
 class Parts:
-    """Everything that a record is made of; an outcome is None where its marker was not asked."""
+    """Everything that a record is made of."""
 
     image: SectionImage
     predictor: Predictor
     settings: MeasureSettings
     scalings: Mapping[str, MarkerScaling]
     tissue: Tissue
-    vessels: VesselOutcome | None
-    cells: CellOutcome | None
+    areas: Sequence[MeasuredArea]
+    pairs: Sequence[tuple[str, str]]
+    uncertainty: tuple[Mapping[str, Any], ...]
     timings_s: Mapping[str, float]
 
 
 def assemble(parts: Parts, *, analysis_id: str | None = None, name: str | None = None) -> Record:
     """Return the record of one measured section."""
     image, settings = parts.image, parts.settings
+    regions = tuple(region_of(area) for area in parts.areas)
     return Record(
         analysis_id=analysis_id or new_id(),
         created_at=now(),
@@ -51,17 +71,26 @@ def assemble(parts: Parts, *, analysis_id: str | None = None, name: str | None =
         image=_image_info(image, settings, name or image.name),
         model=model_info(parts.predictor, settings),
         settings=_settings_of(parts),
-        regions=(region_of(parts.vessels, parts.cells),),
+        regions=regions,
+        comparisons=comparisons(parts.areas, regions, parts.pairs),
+        uncertainty=parts.uncertainty,
         timings_s=dict(parts.timings_s) | {"total": round(sum(parts.timings_s.values()), 6)},
         warnings=_warnings(parts),
     )
 
 
-def region_of(
-    vessels: VesselOutcome | None, cells: CellOutcome | None, name: str = TISSUE_REGION
-) -> Region:
-    """Return the region that the outcomes describe, with the reason of every missing part."""
-    reasons: dict[str, str] = {"association": NOT_MEASURED}
+def comparisons(
+    areas: Sequence[MeasuredArea], regions: Sequence[Region], pairs: Sequence[tuple[str, str]]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the ratios of regions to their references."""
+    intervals = {(area.name, i.path): i for area in areas for i in area.intervals}
+    return compare(regions, pairs, intervals)
+
+
+def region_of(area: MeasuredArea) -> Region:
+    """Return the region that was measured, with the reason of every missing part."""
+    vessels, cells = area.vessels, area.cells
+    reasons: dict[str, str] = dict(area.association_reasons)
     if vessels is None:
         reasons["vessels"] = "CD31 is not among the markers of this image"
     else:
@@ -70,14 +99,13 @@ def region_of(
         reasons["cells"] = "VEGF is not among the markers of this image"
     else:
         reasons |= cells.reasons
-    if vessels is None or cells is None:
-        reasons["association"] = "needs CD31 and VEGF on one image"
     outcome = vessels or cells
     return Region(
-        name=name,
+        name=area.name,
         area_mm2=outcome.area_mm2 if outcome else 0.0,
         vessels=vessels.vessels if vessels else None,
         cells=cells.cells if cells else None,
+        association=area.association,
         reasons=reasons,
     )
 
@@ -150,7 +178,11 @@ def _warnings(parts: Parts) -> tuple[str, ...]:
     image, found = parts.image, []
     grid_um = parts.predictor.bundle.metadata.mpp_um
     if any(scaling.background_source == "default" for scaling in parts.scalings.values()):
-        tint = "optical densities include" if parts.cells is not None else "the model also sees"
+        tint = (
+            "optical densities include"
+            if "VEGF" in parts.settings.markers
+            else "the model also sees"
+        )
         found.append(
             "no glass was found, so the background was assumed to be 255 (white); "
             f"{tint} the tint of the slide and lamp"
@@ -160,10 +192,19 @@ def _warnings(parts: Parts) -> tuple[str, ...]:
             f"the image has {image.mpp_um:g} µm/px and the model looks at {grid_um:g} µm/px: "
             "capillaries and small cells may be missed; scan at a higher magnification"
         )
-    for outcome in (parts.vessels, parts.cells):
-        if outcome is not None:
-            found.extend(outcome.warnings)
+    found.extend(warnings_of(parts.areas))
     return tuple(found)
+
+
+def warnings_of(areas: Sequence[MeasuredArea]) -> tuple[str, ...]:
+    """Return what has to be known about the regions; what concerns one alone names it."""
+    found: list[str] = []
+    for area in areas:
+        for outcome in (area.vessels, area.cells):
+            for text in () if outcome is None else outcome.warnings:
+                if text not in found:
+                    found.append(text if area is areas[0] else f"{area.name}: {text}")
+    return tuple(dict.fromkeys(found))
 
 
 def _dotted(part: str, path: str) -> str:

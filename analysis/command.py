@@ -233,23 +233,40 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
 
 
 def table(record: Mapping[str, Any]) -> Table:
-    """Return the measurements of a record's first region, nulls with their reason."""
+    """Return the first region of a record with its intervals, nulls with their reason."""
     image, tree = record["image"], record["regions"][0]
     title = f"{image['name']}, {image['mpp_um']:g} µm/px, {'+'.join(image['markers'])}"
-    made = Table("measurement", "value", "unit", title=title, title_justify="left")
+    heads = ("measurement", "value", "95 % interval", "unit")
+    made = Table(*heads, title=title, title_justify="left")
     made.columns[0].no_wrap = True
-    made.columns[1].justify = "right"
+    made.columns[1].justify = made.columns[2].justify = "right"
+    intervals = {e["path"]: e for e in record["uncertainty"] if e["region"] == tree["name"]}
     parts = {name: tree[name] for name in ("area_mm2", "vessels", "cells", "association")}
-    explained = set()
+    missing: dict[str, str] = {}
     for path, value in leaves("", parts):
         if value is None or value == "":
-            # A part that is null as a whole has one line and one reason.
+            # A part that is null as a whole has one line and one reason, below the table.
             part = reason_path(tree["reasons"], path) or path
-            if part not in explained:
-                explained.add(part)
-                made.add_row(part, "-", tree["reasons"].get(part, ""), style="dim")
+            missing[part] = tree["reasons"].get(part, "")
         else:
             unit = unit_of(path)
-            text = str(value) if isinstance(value, int) else f"{value:.6g}"
-            made.add_row(path, text, "" if unit in {DIMENSIONLESS, "count"} else unit)
+            shown = "" if unit in {DIMENSIONLESS, "count"} else unit
+            made.add_row(path, _text(value), _range(intervals.get(path)), shown)
+    if missing:
+        made.caption = "\n".join(f"{part}: {reason}" for part, reason in missing.items())
+        made.caption_justify = "left"
     return made
+
+
+def _text(value: float | str) -> str:
+    """Return a number, or a list of numbers as `leaves` joins it, in few digits."""
+    if isinstance(value, str):
+        parts = value.split(", ")
+        return ", ".join("-" if part == "None" else f"{float(part):.3g}" for part in parts)
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _range(interval: Mapping[str, Any] | None) -> str:
+    if interval is None or interval["ci95_low"] is None:
+        return ""
+    return f"{interval['ci95_low']:.4g} – {interval['ci95_high']:.4g}"

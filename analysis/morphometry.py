@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.assembly import file_sha256, new_id, now, region_of
+from analysis.assembly import (
+    TISSUE_REGION,
+    MeasuredArea,
+    file_sha256,
+    new_id,
+    now,
+    region_of,
+    warnings_of,
+)
 from analysis.clock import Progress, StageClock
 from analysis.errors import MaskError
 from analysis.masks import MaskLike, TissueMask, window_of
 from analysis.pipeline import vessel_settings
 from analysis.record import ImageInfo, Record
 from analysis.settings import MeasureSettings
+from analysis.uncertainty import entry
 from analysis.version import software
 from analysis.vessels import measure_vessels
 from imaging.errors import ChannelsError
@@ -94,7 +103,9 @@ def measure_mask(
                 found = find_tissue(image, tissue)
                 omega = TissueMask(found, *mask.shape, image.mpp_um)
         with clock.stage("vessels"):
-            region = _region(mask, omega, settings, image, progress)
+            area = _area(mask, omega, settings, image, progress)
+        region = region_of(area)
+        no_cells = dict.fromkeys(("cells", "association"), "a vessel mask shows no cells")
         return Record(
             analysis_id=new_id(),
             created_at=now(),
@@ -102,9 +113,10 @@ def measure_mask(
             image=_info(image, settings),
             model=None,
             settings=_settings(settings, image, tissue),
-            regions=(region[0],),
+            regions=(dataclasses.replace(region, reasons=dict(region.reasons) | no_cells),),
+            uncertainty=tuple(entry(area.name, i, None, None) for i in area.intervals),
             timings_s=clock.seconds,
-            warnings=region[1],
+            warnings=warnings_of([area]),
         )
 
 
@@ -138,13 +150,13 @@ def check_binary(image: SectionImage) -> None:
             )
 
 
-def _region(
+def _area(
     mask: MaskLike,
     omega: TissueMask | None,
     settings: MeasureSettings,
     image: SectionImage,
     progress: Progress | None,
-) -> tuple[Any, tuple[str, ...]]:
+) -> MeasuredArea:
     report = None if progress is None else (lambda done, total: progress("vessels", done, total))
     outcome = measure_vessels(
         mask,
@@ -153,9 +165,7 @@ def _region(
         block_px=settings.block_px,
         progress=report,
     )
-    region = region_of(outcome, None)
-    reasons = dict(region.reasons) | {"cells": "a vessel mask shows no cells"}
-    return dataclasses.replace(region, reasons=reasons), outcome.warnings
+    return MeasuredArea(TISSUE_REGION, outcome)
 
 
 def _info(image: SectionImage, settings: MeasureSettings) -> ImageInfo:

@@ -8,20 +8,24 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.assembly import Parts, assemble
+from analysis.assembly import TISSUE_REGION, MeasuredArea, Parts, assemble
+from analysis.association import associate
 from analysis.cell_tally import CellOutcome, measure_cells
 from analysis.cells import CellSettings
 from analysis.clock import Progress, StageClock, silent
+from analysis.distances import DistanceSummary
 from analysis.errors import MarkerImageError
 from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask, TissueMask
 from analysis.prediction import box_of, predict_section
 from analysis.record import Record
 from analysis.settings import MeasureSettings
-from analysis.vessels import VesselOutcome, VesselSettings, measure_vessels
+from analysis.uncertainty import THRESHOLD_SHIFT, entry
+from analysis.vessels import VesselOutcome, VesselSettings, finish, fold_vessels
 from imaging.markers import MarkerScaling, fit_scaling, marker_intensity
 from imaging.open import SectionImage
 from imaging.tiles import Window
@@ -153,11 +157,20 @@ def measure_section(
     # Grids that nearly coincide are not resampled: the pixel measured is the image's own then.
     grid_um = image.mpp_um * image.scale_at(metadata.mpp_um)
     omega = TissueMask(tissue, store.height_px, store.width_px, grid_um)
+    areas = Areas.of(image, omega, settings)
     with clock.stage("vessels"):
-        vessels = _vessels(store, omega, settings, report, executor)
+        vessels = _vessels(store, areas, settings, grid_um, report, executor)
     with clock.stage("cells"):
-        cells = _cells(image, store, omega, settings, scalings, report)
-    parts = Parts(image, predictor, settings, scalings, tissue, vessels, cells, clock.seconds)
+        cells = _cells(image, store, areas, settings, scalings, grid_um, report)
+    with clock.stage("association"):
+        measured = measured_areas(areas, vessels, cells, settings)
+    with clock.stage("thresholds"):
+        report("thresholds", 0, 1)
+        entries = _uncertainty(store, areas, settings, grid_um, measured, executor)
+        report("thresholds", 1, 1)
+    parts = Parts(
+        image, predictor, settings, scalings, tissue, measured, areas.pairs, entries, clock.seconds
+    )
     record = assemble(parts, analysis_id=analysis_id, name=name)
     return SectionResult(record, store, settings, grid_um, omega, scalings)
 
@@ -197,44 +210,166 @@ def vessel_settings(settings: MeasureSettings, mpp_um: float) -> VesselSettings:
     )
 
 
+@dataclass(frozen=True)
+class Areas:
+    """Where is measured: the tissue first, then each region of it.
+
+    Attributes
+    ----------
+    names
+        Of the R regions.
+    masks
+        Where each lies on the grid, bool (H, W); None where the tissue is the frame and the only
+        region, so that nothing has to be read.
+    hidden
+        What was excluded, and hides what lies there; None where nothing is.
+    pairs
+        Names of regions and their references.
+    """
+
+    names: tuple[str, ...]
+    masks: tuple[MaskLike, ...] | None
+    hidden: MaskLike | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, image: SectionImage, omega: TissueMask, settings: MeasureSettings) -> Areas:
+        """Return the areas of one section."""
+        whole = omega.tissue.fraction >= 1.0
+        return cls((TISSUE_REGION,), None if whole else (omega,))
+
+
+@dataclass(frozen=True)
+class VesselsOfAreas:
+    """Vessels of each region, and how far tissue lies from them."""
+
+    outcomes: list[VesselOutcome]
+    distances: DistanceSummary
+    mask: MaskLike
+
+
 def _vessels(
     store: ProbabilityStore,
-    omega: TissueMask,
+    areas: Areas,
     settings: MeasureSettings,
+    grid_um: float,
     report: Progress,
     executor: Executor | None,
-) -> VesselOutcome | None:
+) -> VesselsOfAreas | None:
     if VESSEL not in store.targets:
         return None
-    return measure_vessels(
-        ThresholdMask(store.layer(VESSEL), settings.level(VESSEL)),
-        _omega_or_frame(omega),
-        vessel_settings(settings, omega.mpp_um),
+    mask = ThresholdMask(store.layer(VESSEL), settings.level(VESSEL))
+    chosen = vessel_settings(settings, grid_um)
+    tally = fold_vessels(
+        mask,
+        areas.masks,
+        chosen,
+        hidden=areas.hidden,
         block_px=settings.block_px,
         executor=executor,
         progress=lambda done, total: report("vessels", done, total),
     )
+    distances = DistanceSummary(tally.distances, mask.shape, grid_um)
+    return VesselsOfAreas(finish(tally, chosen, mask.shape), distances, mask)
 
 
 def _cells(
     image: SectionImage,
     store: ProbabilityStore,
-    omega: TissueMask,
+    areas: Areas,
     settings: MeasureSettings,
     scalings: dict[str, MarkerScaling],
+    grid_um: float,
     report: Progress,
-) -> CellOutcome | None:
+) -> list[CellOutcome] | None:
     if VEGF_CELL not in store.targets:
         return None
     return measure_cells(
         store.layer(VEGF_CELL),
         store.layer(VEGF_CELL_CENTRE),
-        cell_settings(settings, omega.mpp_um),
-        tissue=_omega_or_frame(omega),
-        intensity=intensity_reader(image, scalings["VEGF"], omega.mpp_um),
+        cell_settings(settings, grid_um),
+        regions=areas.masks,
+        intensity=intensity_reader(image, scalings["VEGF"], grid_um),
         modality=image.modality,
         progress=lambda done, total: report("cells", done, total),
     )
+
+
+def measured_areas(
+    areas: Areas,
+    vessels: VesselsOfAreas | None,
+    cells: list[CellOutcome] | None,
+    settings: MeasureSettings,
+) -> tuple[MeasuredArea, ...]:
+    """Return what was measured in each region, vessels and cells brought together."""
+    found = []
+    for number, name in enumerate(areas.names):
+        association, reasons = None, {"association": "needs CD31 and VEGF on one image"}
+        if vessels is not None and cells is not None:
+            distance_um = vessels.distances.at(vessels.mask, cells[number].centroids)
+            association, reasons = associate(
+                distance_um, vessels.distances, number, settings.association_seed
+            )
+        found.append(
+            MeasuredArea(
+                name,
+                None if vessels is None else vessels.outcomes[number],
+                None if cells is None else cells[number],
+                association,
+                reasons,
+            )
+        )
+    return tuple(found)
+
+
+def _uncertainty(
+    store: ProbabilityStore,
+    areas: Areas,
+    settings: MeasureSettings,
+    grid_um: float,
+    measured: tuple[MeasuredArea, ...],
+    executor: Executor | None,
+) -> tuple[dict[str, Any], ...]:
+    """Return the record's intervals, with the densities at thresholds lower and higher."""
+    beside = [
+        _at_threshold(store, areas, settings.shifted(shift), grid_um, executor)
+        for shift in (-THRESHOLD_SHIFT, THRESHOLD_SHIFT)
+    ]
+    return tuple(
+        entry(area.name, interval, *(values[number].get(interval.path) for values in beside))
+        for number, area in enumerate(measured)
+        for interval in area.intervals
+    )
+
+
+def _at_threshold(
+    store: ProbabilityStore,
+    areas: Areas,
+    settings: MeasureSettings,
+    grid_um: float,
+    executor: Executor | None,
+) -> list[dict[str, float | None]]:
+    """Return the densities of each region, by path, at the thresholds of `settings`."""
+    found: list[dict[str, float | None]] = [{} for _ in areas.names]
+    if VESSEL in store.targets:
+        vessels = _vessels(store, areas, settings, grid_um, silent, executor)
+        assert vessels is not None
+        for values, outcome in zip(found, vessels.outcomes, strict=True):
+            for interval in outcome.intervals:
+                name = interval.path.removeprefix("vessels.")
+                values[interval.path] = getattr(outcome.vessels, name)
+    if VEGF_CELL in store.targets:
+        cells = measure_cells(
+            store.layer(VEGF_CELL),
+            store.layer(VEGF_CELL_CENTRE),
+            cell_settings(settings, grid_um),
+            regions=areas.masks,
+        )
+        for values, cell_outcome in zip(found, cells, strict=True):
+            for interval in cell_outcome.intervals:
+                name = interval.path.removeprefix("cells.")
+                values[interval.path] = getattr(cell_outcome.cells, name)
+    return found
 
 
 def intensity_reader(image: SectionImage, scaling: MarkerScaling, mpp_um: float) -> Intensity:
@@ -244,8 +379,3 @@ def intensity_reader(image: SectionImage, scaling: MarkerScaling, mpp_um: float)
         return marker_intensity(image.read_region(*box_of(window), mpp_um), scaling)
 
     return read
-
-
-def _omega_or_frame(omega: TissueMask) -> MaskLike | None:
-    """Return None where Ω is the whole frame: nothing has to be read then."""
-    return None if omega.tissue.fraction >= 1.0 else omega

@@ -38,6 +38,8 @@ class MeasureSettings:
         ``"auto"`` (frame minus glass), ``"frame"``, or the path of a mask.
     section_thickness_um
         Recorded with the result, because length density grows with it; alters no number.
+    association_seed
+        Of the random placements that the association's p-values are ranks among.
     block_px
         Side of a measuring block; bounds memory and alters no number.
     """
@@ -51,6 +53,7 @@ class MeasureSettings:
     tta: bool = False
     tissue: str = "auto"
     section_thickness_um: float | None = None
+    association_seed: int = 0
     block_px: int = 2048
 
     def __post_init__(self) -> None:
@@ -65,6 +68,11 @@ class MeasureSettings:
             _check_number("section_thickness_um", self.section_thickness_um)
         if not isinstance(self.tta, bool):
             raise SettingsError(f"tta is {self.tta!r}; give true or false", "tta")
+        seed = self.association_seed
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise SettingsError(
+                f"association_seed is {seed!r}; give a whole number, 0 or more", "settings"
+            )
         if not isinstance(self.block_px, int) or self.block_px < 64:
             raise SettingsError(f"block_px is {self.block_px!r}; give 64 or more", "block_px")
         if not self.tissue:
@@ -88,6 +96,11 @@ class MeasureSettings:
             )
         chosen = {t: float(self.thresholds.get(t, defaults[t])) for t in self.targets}
         return dataclasses.replace(self, thresholds=chosen)
+
+    def shifted(self, by: float) -> MeasureSettings:
+        """Return the same settings with every threshold moved `by`, kept between 0 and 1."""
+        moved = {t: min(max(v + by, 0.005), 0.995) for t, v in self.thresholds.items()}
+        return dataclasses.replace(self, thresholds=moved)
 
     def level(self, target: str) -> int:
         """Return the smallest byte of a probability map that counts as `target`, 1..255."""

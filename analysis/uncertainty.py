@@ -22,6 +22,7 @@ from analysis.quadrats import QuadratGrid, QuadratSums
 Ints = npt.NDArray[np.int64]
 
 METHOD = "delete-one-block jackknife of the log ratio of sums, t"
+THRESHOLD_SHIFT = 0.05
 BLOCK_MM2 = 0.25
 LEAST_BLOCK_MM2 = 0.04
 LEAST_BLOCKS = 6

@@ -23,6 +23,7 @@ _UNITS = {
     "vessels.lacunarity": DIMENSIONLESS,
     "vessels.lacunarity.box_um": "µm",
     "vessels.hotspot_profile_density_per_mm2": "1/mm²",
+    "vessels.mean_field_profile_density_per_mm2": "1/mm²",
     "cells.positive_count": "count",
     "cells.positive_density_per_mm2": "1/mm²",
     "cells.positive_area_fraction": DIMENSIONLESS,

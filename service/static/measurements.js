@@ -27,7 +27,8 @@ export const GROUPS = [
     ["vessels.extravascular_distance_um.max", "Distance to the nearest vessel, greatest", "µm", 1],
     ["vessels.lacunarity.mean", "Lacunarity, mean over box sizes", "", 3],
     ["vessels.lacunarity.slope", "Lacunarity, slope", "", 3],
-    ["vessels.hotspot_profile_density_per_mm2", "Hot spot, profiles per area", "per mm²", 1],
+    ["vessels.hotspot_profile_density_per_mm2", "Hot spot (densest field of 0.74 mm²), profiles per area", "per mm²", 1],
+    ["vessels.mean_field_profile_density_per_mm2", "Mean field of 0.74 mm², profiles per area", "per mm²", 1],
   ]],
   ["VEGF-positive cells", [
     ["cells.positive_density_per_mm2", "Positive cells per area", "per mm²", 1],
@@ -45,6 +46,11 @@ export const GROUPS = [
   ["Cells and vessels", [
     ["association.cell_to_vessel_distance_um.mean", "Distance from cell to vessel, mean", "µm", 1],
     ["association.cell_to_vessel_distance_um.median", "Distance from cell to vessel, median", "µm", 1],
+    ...["5", "10", "20"].flatMap((limit) => [
+      [`association.fraction_within_um.${limit}`, `Cells within ${limit} µm of a vessel`, "% of cells", 1, 100],
+      [`association.observed_to_expected.${limit}`, `Cells within ${limit} µm, observed to expected`, "", 2],
+      [`association.p_value.${limit}`, `Cells within ${limit} µm, p-value`, "", 3],
+    ]),
   ]],
 ];
 
@@ -56,7 +62,6 @@ export const HEADLINES = {
 };
 
 const ENTRIES = new Map(GROUPS.flatMap(([, entries]) => entries.map((entry) => [entry[0], entry])));
-export const LATER = "not measured by this version";
 
 export function entryOf(path) {
   return ENTRIES.get(path);

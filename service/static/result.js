@@ -1,7 +1,7 @@
 // Show one analysis: headline numbers, outlines, the table, downloads and provenance.
 
 import { element } from "/static/dom.js";
-import { GROUPS, HEADLINES, LATER, entryOf, format, methodsText, reasonAt, valueAt } from "/static/measurements.js";
+import { GROUPS, HEADLINES, entryOf, format, methodsText, reasonAt, valueAt } from "/static/measurements.js";
 
 const DOWNLOADS = [
   ["measurements.csv", "Table (CSV)"],
@@ -18,7 +18,7 @@ export function showResult(place, envelope, original) {
   place.replaceChildren(
     summary(record, region),
     ...(links["overlay.png"] ? [viewer(links["overlay.png"], original, record)] : []),
-    table(region),
+    measurements(record),
     downloads(envelope),
     provenance(record),
   );
@@ -107,32 +107,48 @@ function tool(text, act) {
   return element("button", { class: "tool", type: "button", onclick: act }, text);
 }
 
-function table(region) {
-  const groups = GROUPS.map(([title, entries]) => [title, rowsOf(region, entries)])
-    .filter(([, rows]) => rows.length);
-  const later = GROUPS.flatMap(([, entries]) => entries)
-    .filter(([path]) => valueAt(region, path) === null && reasonAt(region, path) === LATER)
-    .map(([, label]) => label);
+function measurements(record) {
+  const place = element("div", {});
+  const show = (index) => place.replaceChildren(...tables(record, record.regions[index]));
+  const names = record.regions.map((region) => region.name);
+  const choice = element("select", { id: "region", onchange: () => show(choice.selectedIndex) },
+    ...names.map((name) => element("option", {}, name)));
+  show(0);
   return element("section", { class: "card" }, element("h3", {}, "Measurements"),
-    ...groups.map(([title, rows]) => element("table", {}, element("caption", {}, title),
-      element("thead", { class: "visually-hidden" }, element("tr", {}, ...["Measurement", "Value", "Unit"].map((head) => element("th", { scope: "col" }, head)))),
-      element("tbody", {}, ...rows))),
-    ...(later.length ? [element("details", {}, element("summary", {}, `Not measured by this version (${later.length})`),
-      element("p", { class: "help" }, later.join(" · ")))] : []));
+    ...(names.length > 1 ? [element("p", {}, element("label", { for: "region" }, "Region "), choice)] : []), place);
 }
 
-function rowsOf(region, entries) {
+function tables(record, region) {
+  const intervals = new Map(record.uncertainty.filter((entry) => entry.region === region.name)
+    .map((entry) => [entry.path, entry]));
+  const heads = ["Measurement", "Value", "95 % interval", "Unit"];
+  const groups = GROUPS.map(([title, entries]) => [title, rowsOf(region, entries, intervals)])
+    .filter(([, rows]) => rows.length);
+  const missing = record.uncertainty.find((entry) => entry.region === region.name && entry.reason);
+  const note = intervals.size && [...intervals.values()].some((entry) => entry.ci95_low !== null)
+    ? "The interval says how far the density of an equal stretch of the same tissue might lie. It is not the error of the outlines, nor the spread between sections or animals."
+    : missing ? `No interval: ${missing.reason}.` : "";
+  return [...groups.map(([title, rows]) => element("table", {}, element("caption", {}, title),
+    element("thead", { class: "visually-hidden" }, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
+    element("tbody", {}, ...rows))), ...(note ? [element("p", { class: "help" }, note)] : [])];
+}
+
+function rowsOf(region, entries, intervals) {
   const part = entries[0][0].split(".")[0];
   if (part !== "area_mm2" && valueAt(region, part) === null) return [];
   return entries.flatMap(([path, label, unit, digits, factor]) => {
     const value = valueAt(region, path);
     const reason = reasonAt(region, path);
-    if (value === null && (reason === LATER || reason === "" || reason.startsWith("not defined for"))) return [];
+    if (value === null && (reason === "" || reason.startsWith("not defined for"))) return [];
     const head = element("th", { scope: "row", title: path }, label);
     if (value === null) {
-      return [element("tr", {}, head, element("td", { class: "why", colspan: "2" }, `Not available: ${reason}`))];
+      return [element("tr", {}, head, element("td", { class: "why", colspan: "3" }, `Not available: ${reason}`))];
     }
-    return [element("tr", {}, head, element("td", { class: "number" }, format(value, digits, factor)), element("td", { class: "unit" }, unit))];
+    const interval = intervals.get(path);
+    const range = interval && interval.ci95_low !== null
+      ? `${format(interval.ci95_low, digits, factor)} – ${format(interval.ci95_high, digits, factor)}` : "";
+    return [element("tr", {}, head, element("td", { class: "number" }, format(value, digits, factor)),
+      element("td", { class: "interval" }, range), element("td", { class: "unit" }, unit))];
   });
 }
 

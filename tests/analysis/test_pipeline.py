@@ -211,8 +211,10 @@ def test_record_says_how_it_was_made(measure: Any, draw: Any, tmp_path: Path) ->
     assert record.settings["scaling"]["CD31"]["background_rgb"] == (255.0, 255.0, 255.0)
     assert {"scale", "predict", "vessels", "cells", "total"} <= set(record.timings_s)
     assert any("assumed to be 255" in warning for warning in record.warnings)
-    later = record.regions[0].reasons["vessels.lacunarity"]
-    assert later == "not measured by this version"
+    (interval, *_) = record.uncertainty
+    assert interval["path"] == "vessels.area_fraction"
+    assert interval["threshold_low"] >= record.regions[0].vessels.area_fraction  # type: ignore
+    assert "6 blocks" in interval["reason"]
 
 
 def test_coarse_pixels_are_warned_of(measure: Any, draw: Any, tmp_path: Path) -> None:
@@ -272,4 +274,4 @@ def test_progress_tells_every_stage(predictor: Predictor, draw: Any, tmp_path: P
             workdir=tmp_path,
             progress=lambda stage, done, total: last.update({stage: (done, total)}),
         )
-    assert last == {"scale": (1, 1), "predict": (4, 4), "vessels": (1, 1)}
+    assert last == {"scale": (1, 1), "predict": (4, 4), "vessels": (1, 1), "thresholds": (1, 1)}
