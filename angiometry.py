@@ -446,7 +446,7 @@ def morphometry(
     tissue: Annotated[Path | None, typer.Option(help="Mask of the tissue, of its size.")] = None,
     regions: Annotated[Path | None, typer.Option(help="Regions (GeoJSON); not yet.")] = None,
     parity: Annotated[
-        bool, typer.Option("--parity", help="What other tools would report; not yet.")
+        bool, typer.Option("--parity", help="Add what AngioTool, REAVER and Q-VAT would report.")
     ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="The record; - is stdout.")] = None,
 ) -> None:

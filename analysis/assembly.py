@@ -74,6 +74,7 @@ def assemble(parts: Parts, *, analysis_id: str | None = None, name: str | None =
         regions=regions,
         comparisons=comparisons(parts.areas, regions, parts.pairs),
         uncertainty=parts.uncertainty,
+        parity=parity(parts.areas) if settings.parity else None,
         timings_s=dict(parts.timings_s) | {"total": round(sum(parts.timings_s.values()), 6)},
         warnings=_warnings(parts),
     )
@@ -85,6 +86,13 @@ def comparisons(
     """Return the ratios of regions to their references."""
     intervals = {(area.name, i.path): i for area in areas for i in area.intervals}
     return compare(regions, pairs, intervals)
+
+
+def parity(areas: Sequence[MeasuredArea]) -> tuple[Mapping[str, Any], ...]:
+    """Return what other programs would report of each region's vessels."""
+    return tuple(
+        {"region": area.name, **area.vessels.parity} for area in areas if area.vessels is not None
+    )
 
 
 def region_of(area: MeasuredArea) -> Region:

@@ -210,12 +210,12 @@ def morphometry(
     progress: Progress | None = None,
 ) -> None:
     """Measure a vessel mask; the record goes to `out`, to standard output, or is shown."""
-    for flag, given in (("regions", regions is not None), ("parity", parity)):
-        if given:
-            raise NotYetError(NOT_YET.format(f"--{flag}"), flag)
+    if regions is not None:
+        raise NotYetError(NOT_YET.format("--regions"), "regions")
     if out is not None and out != STDOUT:
         check_overwrites([mask, *([tissue] if tissue else [])], [("json", out)])
-    record = measure_mask(mask, mpp_um, tissue=tissue, progress=progress)
+    chosen = MeasureSettings(tissue="frame", parity=parity)
+    record = measure_mask(mask, mpp_um, tissue=tissue, settings=chosen, progress=progress)
     if out is None:
         Console().print(table(to_dict(record)))
     elif out == STDOUT:

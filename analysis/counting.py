@@ -20,7 +20,8 @@ class GraphCounts:
     """Junctions, and sums over segments by region (R,); lengths in thousandths of a pixel.
 
     `bent_length` sums length × tortuosity over the segments that are no loops, and `path_length`
-    their lengths.
+    their lengths. `mean_radius` sums each segment's mean distance to the background, and
+    `swept_area` its product with the length, in thousandths of a square pixel.
     """
 
     branchpoints: Places
@@ -29,6 +30,8 @@ class GraphCounts:
     segment_length: Ints
     bent_length: Ints
     path_length: Ints
+    mean_radius: Ints
+    swept_area: Ints
 
     def __add__(self, other: GraphCounts) -> GraphCounts:
         """Return the sums of two disjoint sets of junctions and segments."""
@@ -65,6 +68,8 @@ def settle(parts: GraphParts, width: int, *, complete: bool) -> tuple[GraphCount
         _total(middle, length),
         _total(middle, np.rint(path * np.nan_to_num(tortuosity)).astype(np.int64)),
         _total(middle, path),
+        _total(middle, np.rint(segments.radius[closed]).astype(np.int64)),
+        _total(middle, np.rint(length * segments.radius[closed] / 1000.0).astype(np.int64)),
     )
     return counts, _left_open(parts, joined)
 
@@ -85,6 +90,8 @@ class Segments:
         Each segment's number in `Joined`.
     length
         Path length in thousandths of a pixel.
+    radius
+        Mean distance of its pixels to the background, in thousandths of a pixel.
     tortuosity
         Path over chord, at least 1; NaN for loops.
     middle
@@ -97,6 +104,7 @@ class Segments:
 
     number: Ints
     length: Ints
+    radius: npt.NDArray[np.float64]
     tortuosity: npt.NDArray[np.float64]
     middle: Ints
     kind: Ints
@@ -107,9 +115,10 @@ def segments_of(parts: GraphParts, joined: Joined, width: int) -> Segments:
     """Measure every segment of `joined`."""
     member = np.flatnonzero(joined.segment >= 0)
     count = len(joined.segment_open)
-    pixels, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    pixels, length, radius = np.zeros((3, count), np.int64)
     np.add.at(pixels, joined.segment[member], parts.size[member])
     np.add.at(length, joined.segment[member], parts.length[member])
+    np.add.at(radius, joined.segment[member], parts.radius[member])
     _bridge(parts, joined, width, length)
     number, ends = terminals(joined.partner, joined.segment)
     kind, key, place = (v.reshape(-1)[ends] for v in (parts.kind, parts.key, parts.place))
@@ -128,9 +137,11 @@ def segments_of(parts: GraphParts, joined: Joined, width: int) -> Segments:
         bent = np.maximum(length[number] / (1000.0 * chord), 1.0)
     bent[loop | (chord == 0)] = np.nan
     shape = np.where(loop, 3, branching.sum(axis=1))
+    whole = np.concatenate([number[~point], rings])
     return Segments(
-        np.concatenate([number[~point], rings]),
-        length[np.concatenate([number[~point], rings])],
+        whole,
+        length[whole],
+        radius[whole] / np.maximum(pixels[whole], 1),
         np.concatenate([bent[~point], np.full(len(rings), np.nan)]),
         np.concatenate([middle[~point], ring_middle]),
         np.concatenate([shape[~point], np.full(len(rings), 3)]),
@@ -227,7 +238,7 @@ def _left_open(parts: GraphParts, joined: Joined) -> GraphParts:
     return GraphParts(
         parts.node_key[node], part, parts.node_radius[node], parts.node_owned[node],
         parts.node_crossing[node], parts.node_member[node],
-        parts.size[fragment], parts.length[fragment],
+        parts.size[fragment], parts.length[fragment], parts.radius[fragment],
         kind.reshape(-1, 2)[fragment], key.reshape(-1, 2)[fragment], parts.place[fragment],
         parts.pixel_key[pixel], parts.pixel_member[pixel],
     )  # fmt: skip

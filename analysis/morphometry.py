@@ -16,6 +16,7 @@ from analysis.assembly import (
     file_sha256,
     new_id,
     now,
+    parity,
     region_of,
     warnings_of,
 )
@@ -115,6 +116,7 @@ def measure_mask(
             settings=_settings(settings, image, tissue),
             regions=(dataclasses.replace(region, reasons=dict(region.reasons) | no_cells),),
             uncertainty=tuple(entry(area.name, i, None, None) for i in area.intervals),
+            parity=parity([area]) if settings.parity else None,
             timings_s=clock.seconds,
             warnings=warnings_of([area]),
         )

@@ -44,8 +44,9 @@ class GraphParts:
         Whether the block owns the pixel, and whether it touches skeleton beyond the core.
     node_member
         Regions (n, R) that hold the pixel.
-    size, length
-        Pixels of each fragment (F,) and its length in thousandths of a pixel.
+    size, length, radius
+        Pixels of each fragment (F,), its length, and the sum over its pixels of the distance to
+        the background, both in thousandths of a pixel.
     kind, key, place
         What each end (F, 2) is, the name of what it meets, the pixel where the path ends.
     pixel_key, pixel_member
@@ -60,6 +61,7 @@ class GraphParts:
     node_member: Bools
     size: Ints
     length: Ints
+    radius: Ints
     kind: Ints
     key: Ints
     place: Ints
@@ -127,6 +129,8 @@ def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
     length = np.add.reduceat(part_length, np.cumsum(size) - size) if len(size) else size
     half = end_half_steps(skeleton)[chain]
     length = length + (half * (kind == End.NODE)).sum(axis=1)
+    part_radius = np.append(np.rint(1000.0 * skeleton.at(own)).astype(np.int64), 0)
+    radius = np.add.reduceat(part_radius, np.cumsum(size) - size) if len(size) else size
 
     def member(which: Ints) -> Bools:
         if regions is None:
@@ -139,7 +143,7 @@ def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
 
     return GraphParts(
         name[node_pixel], node_part, skeleton.at(node_pixel), core[node_pixel], crossing,
-        member(node_pixel), size, length, kind, key, spot, name[own], member(own),
+        member(node_pixel), size, length, radius, kind, key, spot, name[own], member(own),
     )  # fmt: skip
 
 

@@ -165,6 +165,7 @@ class Record:
     comparisons: tuple[Mapping[str, Any], ...] = ()
     uncertainty: tuple[Mapping[str, Any], ...] = ()
     quality: Mapping[str, Any] | None = None
+    parity: tuple[Mapping[str, Any], ...] | None = None
     timings_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -178,6 +179,8 @@ def to_dict(record: Record) -> dict[str, Any]:
 def to_json(record: Record) -> str:
     """Serialise `record`; NaN and infinity are a programming error and raise ``ValueError``."""
     tree = _rounded(dataclasses.asdict(record))
+    if record.parity is None:  # there only where it was asked for
+        del tree["parity"]
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 

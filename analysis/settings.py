@@ -40,6 +40,8 @@ class MeasureSettings:
         Recorded with the result, because length density grows with it; alters no number.
     association_seed
         Of the random placements that the association's p-values are ranks among.
+    parity
+        Record also what other programs would report of the same mask.
     block_px
         Side of a measuring block; bounds memory and alters no number.
     """
@@ -54,6 +56,7 @@ class MeasureSettings:
     tissue: str = "auto"
     section_thickness_um: float | None = None
     association_seed: int = 0
+    parity: bool = False
     block_px: int = 2048
 
     def __post_init__(self) -> None:
@@ -66,8 +69,9 @@ class MeasureSettings:
         _check_number("max_vessel_radius_um", self.max_vessel_radius_um)
         if self.section_thickness_um is not None:
             _check_number("section_thickness_um", self.section_thickness_um)
-        if not isinstance(self.tta, bool):
-            raise SettingsError(f"tta is {self.tta!r}; give true or false", "tta")
+        for name in ("tta", "parity"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; give true or false", name)
         seed = self.association_seed
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise SettingsError(

@@ -14,6 +14,7 @@ from analysis.distances import FAR_PX, DistanceTally, tally_distances
 from analysis.errors import SettingsError
 from analysis.hotspot import Cover
 from analysis.lacunarity import LacunarityTally, boxes_px, tally_lacunarity
+from analysis.parity import ParityTally, tally_parity
 from analysis.parts import GraphParts, Place, cut
 from analysis.profiles import ProfileParts, block_profiles, join_profiles
 from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
@@ -108,7 +109,7 @@ class VesselTally:
         Objects that lie within one block.
     counts
         Junctions and segments that one block settled.
-    distances, lacunarity, cover
+    distances, lacunarity, cover, parity
         See the modules that define them.
     profile_parts, graph_parts
         What lies across block borders.
@@ -126,6 +127,7 @@ class VesselTally:
     distances: DistanceTally
     lacunarity: LacunarityTally
     cover: Cover
+    parity: ParityTally
     profile_parts: ProfileParts
     graph_parts: GraphParts
 
@@ -135,6 +137,7 @@ class VesselTally:
         together = {
             "distances": DistanceTally.merge([t.distances for t in tallies]),
             "lacunarity": LacunarityTally.merge([t.lacunarity for t in tallies]),
+            "parity": ParityTally.merge([t.parity for t in tallies]),
             "profile_parts": ProfileParts.concatenate([t.profile_parts for t in tallies]),
             "graph_parts": GraphParts.concatenate([t.graph_parts for t in tallies]),
         }
@@ -192,9 +195,12 @@ def tally_block(
     counts, parts = settle(cut(skeleton, place, within), width, complete=False)
     length, weight, moment, histogram = _lengths(skeleton, window, place, within, settings)
     members = [np.ones(inside.shape, np.bool_)] if within is None else list(within)
+    vessels = [member & inside for member in members]
+    owned = _owned(skeleton, place)
+    y, x = skeleton.graph.y[owned] + place.y, skeleton.graph.x[owned] + place.x
     return VesselTally(
         region_px=count_pixels(quadrats, members, (core.y, core.x)),
-        vessel_px=count_pixels(quadrats, [member & inside for member in members], (core.y, core.x)),
+        vessel_px=count_pixels(quadrats, vessels, (core.y, core.x)),
         wide_px=_wide_px(skeleton, place, members),
         length=length,
         width_weight=weight,
@@ -205,6 +211,14 @@ def tally_block(
         distances=tally_distances(mask, hidden, within, tile, shape),
         lacunarity=tally_lacunarity(mask, regions, tile, shape, settings.mpp_um),
         cover=Cover.of_block(within, core),
+        parity=tally_parity(
+            vessels,
+            core,
+            skeleton,
+            _members(within, y - core.y, x - core.x),
+            owned,
+            settings.max_radius_px,
+        ),
         profile_parts=profile_parts,
         graph_parts=parts,
     )
@@ -235,6 +249,12 @@ def _window(
         max(-top, 0), max(bottom - shape[0], 0), max(-left, 0), max(right - shape[1], 0),
     )  # fmt: skip
     return window, Place(top, left, core.y, core.bottom, core.x, core.right, shape[0], shape[1])
+
+
+def _owned(skeleton: Skeleton, place: Place) -> Ints:
+    """Return the skeleton pixels that lie in the core."""
+    graph = skeleton.graph
+    return np.flatnonzero(place.in_core(graph.y + place.y, graph.x + place.x) & ~skeleton.rim)
 
 
 def _lengths(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from analysis.distances import CELL_PX, DistanceSummary
 from analysis.errors import MaskError
 from analysis.hotspot import hotspot
 from analysis.lacunarity import lacunarity_of
+from analysis.parity import OwnSums, parity_of
 from analysis.quadrats import Places, QuadratGrid
 from analysis.record import Diameter, ExtravascularDistance, Lacunarity, Vessels
 from analysis.tally import WIDTH_BIN_PX, VesselSettings, VesselTally, tally_block
@@ -59,6 +60,8 @@ class VesselOutcome:
         What a reader of the numbers has to know.
     intervals
         How far the densities might lie.
+    parity
+        What other programs would report.
     """
 
     vessels: Vessels
@@ -66,6 +69,7 @@ class VesselOutcome:
     reasons: dict[str, str]
     warnings: tuple[str, ...]
     intervals: tuple[Interval, ...] = ()
+    parity: Mapping[str, Any] = field(default_factory=dict)
 
 
 def measure_vessels(
@@ -261,8 +265,22 @@ class _Region:
             mean_field_profile_density_per_mm2=mean_field,
         )
         return VesselOutcome(
-            vessels, self.area_mm2, self.reasons, self._warnings(), self._intervals(vessels)
+            vessels, self.area_mm2, self.reasons, self._warnings(), self._intervals(vessels),
+            self._parity(),
+        )  # fmt: skip
+
+    def _parity(self) -> dict[str, Any]:
+        tally, counts, index = self.tally, self.counts, self.index
+        own = OwnSums(
+            region_px=int(tally.region_px.total[index]),
+            vessel_px=int(tally.vessel_px.total[index]),
+            length=int(tally.length.total[index]),
+            branchpoints=int(self.branchpoints.total[index]),
+            segments=counts["segments"],
+            mean_radius=counts["mean_radius"],
+            swept_area=counts["swept_area"],
         )
+        return parity_of(tally.parity, index, own, self.settings.mpp_um)
 
     def _intervals(self, vessels: Vessels) -> tuple[Interval, ...]:
         tally, width = self.tally, self.shape[1]

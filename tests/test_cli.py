@@ -225,7 +225,6 @@ def test_masks_may_be_written_in_several_ways(
         (["grey.png"], "mask"),
         (["colour.png"], "mask"),
         (["mask.png", "--tissue", "small.png"], "tissue"),
-        (["mask.png", "--parity"], "parity"),
         (["mask.png", "--regions", "r.geojson"], "regions"),
         (["none.png"], "image"),
     ],
