@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -145,6 +146,20 @@ def window_of(key: Key, shape: tuple[int, int]) -> Window | None:
     if y_step != 1 or x_step != 1:
         raise IndexError("masks are read in windows: slices have a step of 1")
     return Window(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def counts_between(
+    mask: npt.NDArray[np.bool_], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """Count the set pixels of `mask` (H, W) in each cell (n, m) of a grid.
+
+    `rows` (n,) and `columns` (m,) are the first row and column of the cells, in rising order; the
+    last cells reach to the end.
+    """
+    summed = cv2.integral(mask.view(np.uint8), sdepth=cv2.CV_32S)
+    y, x = np.append(rows, mask.shape[0]), np.append(columns, mask.shape[1])
+    corners = summed[np.ix_(y, x)].astype(np.int64)
+    return np.asarray(np.diff(np.diff(corners, axis=0), axis=1))
 
 
 Intensity: TypeAlias = Callable[[Window], npt.NDArray[np.float32]]

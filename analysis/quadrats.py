@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from analysis.masks import counts_between
+
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -96,14 +98,7 @@ def count_pixels(grid: QuadratGrid, masks: Sequence[Bools], origin: tuple[int, i
     (y0, x0), (height, width) = origin, masks[0].shape
     rows, row_edge = _bands(y0, height, grid.side_px)
     columns, column_edge = _bands(x0, width, grid.side_px)
-    counts = [
-        np.add.reduceat(
-            np.add.reduceat(mask.view(np.uint8), row_edge, axis=0, dtype=np.int64),
-            column_edge,
-            axis=1,
-        ).reshape(-1)
-        for mask in masks
-    ]
+    counts = [counts_between(mask, row_edge, column_edge).reshape(-1) for mask in masks]
     quadrat = (rows[:, None] * grid.columns + columns).reshape(-1)
     return QuadratSums(quadrat, np.stack(counts, axis=1))
 
