@@ -373,7 +373,15 @@ def measure(
     section_thickness_um: Annotated[
         float | None, typer.Option(help="Recorded: length density grows with it.")
     ] = None,
-    regions: Annotated[Path | None, typer.Option(help="Regions (GeoJSON); not yet.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Outlines from QuPath (GeoJSON), each measured by itself.")
+    ] = None,
+    band_um: Annotated[
+        float | None, typer.Option(help="Width of the band about an infarct_core (500).")
+    ] = None,
+    parity: Annotated[
+        bool | None, typer.Option("--parity", help="Add what AngioTool, REAVER, Q-VAT would say.")
+    ] = None,
     tissue: Annotated[
         str | None, typer.Option(help="auto (the default), frame, or a mask file.")
     ] = None,
@@ -422,6 +430,8 @@ def measure(
             channels=channels,
             section_thickness_um=section_thickness_um,
             regions=regions,
+            band_um=band_um,
+            parity=parity,
             tissue=tissue,
             model=model,
             thresholds={"vessel": threshold_vessel, "vegf_cell": threshold_vegf_cell},
@@ -444,7 +454,12 @@ def morphometry(
         float | None, typer.Option(help="Pixel size in µm; needed if the file has none.")
     ] = None,
     tissue: Annotated[Path | None, typer.Option(help="Mask of the tissue, of its size.")] = None,
-    regions: Annotated[Path | None, typer.Option(help="Regions (GeoJSON); not yet.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Outlines from QuPath (GeoJSON), each measured by itself.")
+    ] = None,
+    band_um: Annotated[
+        float, typer.Option(help="Width of the band about an infarct_core.")
+    ] = 500.0,
     parity: Annotated[
         bool, typer.Option("--parity", help="Add what AngioTool, REAVER and Q-VAT would report.")
     ] = False,
@@ -455,8 +470,9 @@ def morphometry(
 
     with _plain_errors(), _progress_bar() as progress:
         command.morphometry(
-            mask, mpp, tissue=tissue, regions=regions, parity=parity, out=json_, progress=progress
-        )
+            mask, mpp, tissue=tissue, regions=regions, band_um=band_um, parity=parity, out=json_,
+            progress=progress,
+        )  # fmt: skip
 
 
 @app.command()

@@ -23,7 +23,6 @@ from imaging.open import SectionImage
 from imaging.tissue import Tissue
 from model.predictor import Predictor
 
-TISSUE_REGION = "tissue"
 # Beyond this a vessel of 5 µm is under three pixels of the image, whatever the grid.
 _COARSE_RATIO = 2.0
 

@@ -16,10 +16,11 @@ from rich.table import Table
 from analysis.batch import STDOUT, Ledger, Outcome, check_overwrites, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
-from analysis.errors import NotYetError, SettingsError
+from analysis.errors import SettingsError
 from analysis.exports import leaves, reason_path, write_json
 from analysis.morphometry import measure_mask
 from analysis.record import to_dict, to_json
+from analysis.regions import BAND_UM, read_regions
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 from analysis.units import DIMENSIONLESS, unit_of
 from imaging.open import parse_channels
@@ -27,7 +28,6 @@ from model.bundle import find_bundle, load_bundle
 from model.errors import BundleError
 from model.targets import parse_markers
 
-NOT_YET = "{} is not yet honoured by this version; leave it out"
 _DEFAULT_MARKER = "CD31"
 
 
@@ -42,6 +42,8 @@ class MeasureRequest:
     channels: str | None = None
     section_thickness_um: float | None = None
     regions: Path | None = None
+    band_um: float | None = None
+    parity: bool | None = None
     tissue: str | None = None
     model: str | None = None
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
@@ -65,8 +67,6 @@ def measure(request: MeasureRequest, progress: Progress, console: Console) -> in
 
     `console` writes to standard error; results go to files or to standard output.
     """
-    if request.regions is not None:
-        raise NotYetError(NOT_YET.format("--regions"), "regions")
     if request.workers < 1:
         raise SettingsError(f"--workers is {request.workers}; give 1 or more", "workers")
     json_path = request.outputs.get("json")
@@ -140,6 +140,9 @@ def _template(request: MeasureRequest) -> MeasureJob:
         "section_thickness_um": request.section_thickness_um,
         "tissue": request.tissue,
         "tta": request.tta,
+        "regions": read_regions(request.regions) if request.regions is not None else None,
+        "band_um": request.band_um,
+        "parity": request.parity,
     }
     settings = dataclasses.replace(
         earlier.settings,
@@ -205,16 +208,20 @@ def morphometry(
     *,
     tissue: Path | None = None,
     regions: Path | None = None,
+    band_um: float = BAND_UM,
     parity: bool = False,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Measure a vessel mask; the record goes to `out`, to standard output, or is shown."""
-    if regions is not None:
-        raise NotYetError(NOT_YET.format("--regions"), "regions")
     if out is not None and out != STDOUT:
         check_overwrites([mask, *([tissue] if tissue else [])], [("json", out)])
-    chosen = MeasureSettings(tissue="frame", parity=parity)
+    chosen = MeasureSettings(
+        tissue="frame",
+        parity=parity,
+        regions=None if regions is None else read_regions(regions),
+        band_um=band_um,
+    )
     record = measure_mask(mask, mpp_um, tissue=tissue, settings=chosen, progress=progress)
     if out is None:
         Console().print(table(to_dict(record)))

@@ -3,8 +3,8 @@
 AnalysisError (ValueError)
 ├── SettingsError     a parameter of the measurement that cannot be
 ├── MarkerImageError  markers that this image cannot show
-├── MaskError         a given mask that is no mask, or not of its image's size
-└── NotYetError       an input that is understood but not honoured by this version
+├── RegionsError      regions that cannot be measured on this image
+└── MaskError         a given mask that is no mask, or not of its image's size
 """
 
 from __future__ import annotations
@@ -34,5 +34,8 @@ class MaskError(AnalysisError):
     """A given mask is not binary, or not of the size that it has to have."""
 
 
-class NotYetError(AnalysisError):
-    """An input is understood, but this version does not honour it."""
+class RegionsError(AnalysisError):
+    """Regions are broken, lie outside of the image, or lack what they are derived from."""
+
+    def __init__(self, message: str, field: str = "regions") -> None:
+        super().__init__(message, field)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.areas import Areas
 from analysis.assembly import (
-    TISSUE_REGION,
     MeasuredArea,
+    comparisons,
     file_sha256,
     new_id,
     now,
@@ -20,15 +21,15 @@ from analysis.assembly import (
     region_of,
     warnings_of,
 )
-from analysis.clock import Progress, StageClock
+from analysis.clock import Progress, StageClock, silent
 from analysis.errors import MaskError
 from analysis.masks import MaskLike, TissueMask, window_of
 from analysis.pipeline import vessel_settings
-from analysis.record import ImageInfo, Record
+from analysis.record import ImageInfo, Record, Region
 from analysis.settings import MeasureSettings
 from analysis.uncertainty import entry
 from analysis.version import software
-from analysis.vessels import measure_vessels
+from analysis.vessels import finish, fold_vessels
 from imaging.errors import ChannelsError
 from imaging.open import SectionImage, open_image
 from imaging.tiles import grid
@@ -103,10 +104,10 @@ def measure_mask(
             if tissue is not None:
                 found = find_tissue(image, tissue)
                 omega = TissueMask(found, *mask.shape, image.mpp_um)
+        areas = Areas.of(image, omega, settings)
         with clock.stage("vessels"):
-            area = _area(mask, omega, settings, image, progress)
-        region = region_of(area)
-        no_cells = dict.fromkeys(("cells", "association"), "a vessel mask shows no cells")
+            measured = _measured(mask, areas, settings, image.mpp_um, progress)
+        regions = tuple(_region(area) for area in measured)
         return Record(
             analysis_id=new_id(),
             created_at=now(),
@@ -114,11 +115,12 @@ def measure_mask(
             image=_info(image, settings),
             model=None,
             settings=_settings(settings, image, tissue),
-            regions=(dataclasses.replace(region, reasons=dict(region.reasons) | no_cells),),
-            uncertainty=tuple(entry(area.name, i, None, None) for i in area.intervals),
-            parity=parity([area]) if settings.parity else None,
+            regions=regions,
+            comparisons=comparisons(measured, regions, areas.pairs),
+            uncertainty=tuple(entry(a.name, i, None, None) for a in measured for i in a.intervals),
+            parity=parity(measured) if settings.parity else None,
             timings_s=clock.seconds,
-            warnings=warnings_of([area]),
+            warnings=warnings_of(measured),
         )
 
 
@@ -152,22 +154,31 @@ def check_binary(image: SectionImage) -> None:
             )
 
 
-def _area(
+def _measured(
     mask: MaskLike,
-    omega: TissueMask | None,
+    areas: Areas,
     settings: MeasureSettings,
-    image: SectionImage,
+    mpp_um: float,
     progress: Progress | None,
-) -> MeasuredArea:
-    report = None if progress is None else (lambda done, total: progress("vessels", done, total))
-    outcome = measure_vessels(
+) -> list[MeasuredArea]:
+    report = progress or silent
+    chosen = vessel_settings(settings, mpp_um)
+    tally = fold_vessels(
         mask,
-        omega,
-        vessel_settings(settings, image.mpp_um),
+        areas.masks,
+        chosen,
+        hidden=areas.hidden,
         block_px=settings.block_px,
-        progress=report,
+        progress=lambda done, total: report("vessels", done, total),
     )
-    return MeasuredArea(TISSUE_REGION, outcome)
+    outcomes = finish(tally, chosen, (mask.shape[0], mask.shape[1]))
+    return [MeasuredArea(*pair) for pair in zip(areas.names, outcomes, strict=True)]
+
+
+def _region(area: MeasuredArea) -> Region:
+    region = region_of(area)
+    no_cells = dict.fromkeys(("cells", "association"), "a vessel mask shows no cells")
+    return dataclasses.replace(region, reasons=dict(region.reasons) | no_cells)
 
 
 def _info(image: SectionImage, settings: MeasureSettings) -> ImageInfo:
@@ -192,6 +203,9 @@ def _settings(
         "min_profile_area_um2": settings.min_profile_area_um2,
         "gap_um": settings.gap_um,
         "max_vessel_radius_um": settings.max_vessel_radius_um,
+        "regions": settings.regions,
+        "band_um": settings.band_um,
+        "parity": settings.parity,
         "tissue": "frame" if tissue is None else str(tissue),
         "tissue_sha256": None if tissue is None else file_sha256(tissue),
         "mpp_um": image.mpp_um if image.mpp_source == "request" else None,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.assembly import TISSUE_REGION, MeasuredArea, Parts, assemble
+from analysis.areas import Areas
+from analysis.assembly import MeasuredArea, Parts, assemble
 from analysis.association import associate
 from analysis.cell_tally import CellOutcome, measure_cells
 from analysis.cells import CellSettings
@@ -23,6 +24,7 @@ from analysis.errors import MarkerImageError
 from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask, TissueMask
 from analysis.prediction import box_of, predict_section
 from analysis.record import Record
+from analysis.regions import plan_regions
 from analysis.settings import MeasureSettings
 from analysis.uncertainty import THRESHOLD_SHIFT, entry
 from analysis.vessels import VesselOutcome, VesselSettings, finish, fold_vessels
@@ -142,6 +144,7 @@ def measure_section(
     """
     report = progress or silent
     check_markers(image, settings)
+    check_regions(image, settings)
     metadata = predictor.bundle.metadata
     settings = settings.resolved(metadata.thresholds)
     clock = StageClock({} if open_s is None else {"open": open_s})
@@ -195,6 +198,13 @@ def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
         )
 
 
+def check_regions(image: SectionImage, settings: MeasureSettings) -> None:
+    """Refuse regions that do not fit the image, before anything is predicted."""
+    if settings.regions is not None:
+        size = image.width_px, image.height_px
+        plan_regions(settings.regions, size, image.mpp_um, settings.band_um)
+
+
 def cell_settings(settings: MeasureSettings, mpp_um: float) -> CellSettings:
     """Return the part of `settings` that tells cells apart on a grid of `mpp_um`."""
     return CellSettings(mpp_um, settings.level(VEGF_CELL), settings.min_cell_area_um2)
@@ -208,35 +218,6 @@ def vessel_settings(settings: MeasureSettings, mpp_um: float) -> VesselSettings:
         gap_um=settings.gap_um,
         max_vessel_radius_um=settings.max_vessel_radius_um,
     )
-
-
-@dataclass(frozen=True)
-class Areas:
-    """Where is measured: the tissue first, then each region of it.
-
-    Attributes
-    ----------
-    names
-        Of the R regions.
-    masks
-        Where each lies on the grid, bool (H, W); None where the tissue is the frame and the only
-        region, so that nothing has to be read.
-    hidden
-        What was excluded, and hides what lies there; None where nothing is.
-    pairs
-        Names of regions and their references.
-    """
-
-    names: tuple[str, ...]
-    masks: tuple[MaskLike, ...] | None
-    hidden: MaskLike | None = None
-    pairs: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def of(cls, image: SectionImage, omega: TissueMask, settings: MeasureSettings) -> Areas:
-        """Return the areas of one section."""
-        whole = omega.tissue.fraction >= 1.0
-        return cls((TISSUE_REGION,), None if whole else (omega,))
 
 
 @dataclass(frozen=True)

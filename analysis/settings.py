@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import SettingsError
+from analysis.regions import BAND_UM
 from model.targets import ANNOTATED_TARGETS, MARKERS, TARGET_OF_MARKER
 
 TISSUE_MODES = ("auto", "frame")
@@ -36,6 +37,10 @@ class MeasureSettings:
         Average predictions over eight flips and turns.
     tissue
         ``"auto"`` (frame minus glass), ``"frame"``, or the path of a mask.
+    regions
+        What is measured beside the whole tissue, as `analysis.regions.regions_document` reads it.
+    band_um
+        Width of the band about an ``infarct_core``.
     section_thickness_um
         Recorded with the result, because length density grows with it; alters no number.
     association_seed
@@ -54,6 +59,8 @@ class MeasureSettings:
     min_cell_area_um2: float = 25.0
     tta: bool = False
     tissue: str = "auto"
+    regions: Mapping[str, Any] | None = None
+    band_um: float = BAND_UM
     section_thickness_um: float | None = None
     association_seed: int = 0
     parity: bool = False
@@ -67,6 +74,7 @@ class MeasureSettings:
         for name in ("min_profile_area_um2", "gap_um", "min_cell_area_um2"):
             _check_number(name, getattr(self, name), zero_allowed=True)
         _check_number("max_vessel_radius_um", self.max_vessel_radius_um)
+        _check_number("band_um", self.band_um)
         if self.section_thickness_um is not None:
             _check_number("section_thickness_um", self.section_thickness_um)
         for name in ("tta", "parity"):
@@ -199,6 +207,8 @@ def settings_from_record(values: Mapping[str, Any]) -> EarlierSettings:
         if not isinstance(chosen["markers"], list):
             raise SettingsError('markers must be a list such as ["CD31"]', "marker")
         chosen["markers"] = tuple(chosen["markers"])
+    if not isinstance(chosen.get("regions") or {}, dict):
+        raise SettingsError("regions must be a GeoJSON FeatureCollection", "regions")
     if not isinstance(chosen.get("thresholds", {}), dict):
         raise SettingsError("thresholds must be an object of target and number", "settings")
     return EarlierSettings(

@@ -25,8 +25,8 @@ from datasets.geojson import (
     read_outlines,
 )
 from datasets.label_image import number_cells, read_label_image
-from datasets.raster import Grid, Ring, even_odd, nearest_indices
 from datasets.rows import is_geojson
+from imaging.polygons import Grid, Ring, even_odd, nearest_indices
 from model.targets import VESSEL
 
 Bounds = tuple[float, float, float, float]

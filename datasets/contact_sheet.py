@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets.annotations import TargetAnnotation
 from datasets.errors import BuildError
-from datasets.raster import Grid
 from datasets.rows import Row
 from imaging.open import SectionImage
+from imaging.polygons import Grid
 from model.targets import TARGET_OF_MARKER, VEGF_CELL, VESSEL
 
 UInt8 = npt.NDArray[np.uint8]

@@ -16,13 +16,13 @@ from PIL import Image
 from datasets.annotations import TargetAnnotation, open_annotation
 from datasets.errors import BuildError, DatasetsError
 from datasets.geojson import DEFAULT_CLASSES
-from datasets.raster import Grid
 from datasets.rerender import hdab_sections
 from datasets.rows import Row
 from imaging.calibration import MAX_MPP_UM, MIN_MPP_UM
 from imaging.errors import ImagingError
 from imaging.markers import fit_scaling, marker_channels
 from imaging.open import SectionImage, open_image, parse_channels
+from imaging.polygons import Grid
 from imaging.tissue import find_tissue
 from model.targets import TARGET_OF_MARKER, VESSEL
 

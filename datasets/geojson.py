@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import shapely
-import shapely.geometry
 
 from datasets.errors import AnnotationError
+from imaging.errors import GeoJsonError
+from imaging.geojson import Feature, features, parse
 from model.targets import ANNOTATED_TARGETS, VEGF_CELL, VESSEL
 
 ANNOTATED_AREA = "annotated_area"
@@ -61,13 +59,16 @@ def read_outlines(
         meaning: [] for meaning in CLASS_MEANINGS if meaning != IGNORE
     }
     unknown: set[str] = set()
-    for number, feature in enumerate(_features(path), start=1):
-        name = _class_name(feature)
-        meaning = folded.get(name.casefold())
-        if meaning is None:
-            unknown.add(name)
-        elif meaning != IGNORE:
-            found[meaning].append(_polygon(feature, f"{path.name}, feature {number} ({name})"))
+    try:
+        for feature in features(parse(_text(path), path.name), path.name):
+            name = feature.classification or UNCLASSIFIED
+            meaning = folded.get(name.casefold())
+            if meaning is None:
+                unknown.add(name)
+            elif meaning != IGNORE:
+                found[meaning].append(_polygon(feature))
+    except GeoJsonError as error:
+        raise AnnotationError(str(error)) from error
     if unknown:
         raise AnnotationError(
             f"{path.name} has classes without a target: {', '.join(sorted(unknown))}; "
@@ -77,46 +78,20 @@ def read_outlines(
     return {meaning: tuple(outlines) for meaning, outlines in found.items()}
 
 
-def _features(path: Path) -> Iterator[Mapping[str, Any]]:
+def _text(path: Path) -> str:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise AnnotationError(
             f"{path.name} is no JSON text ({error}); export it again as GeoJSON, not compressed"
         ) from error
-    if isinstance(document, Mapping):
-        document = document.get("features", [document])
-    if not isinstance(document, list):
-        raise AnnotationError(f"{path.name} is no GeoJSON; export a FeatureCollection")
-    for number, feature in enumerate(document, start=1):
-        if not isinstance(feature, Mapping) or not isinstance(feature.get("geometry"), Mapping):
-            raise AnnotationError(f"{path.name}, feature {number} has no geometry; remove it")
-        yield feature
 
 
-def _class_name(feature: Mapping[str, Any]) -> str:
-    properties = feature.get("properties") or {}
-    classification = properties.get("classification") if isinstance(properties, Mapping) else None
-    if isinstance(classification, str):
-        return classification.strip()
-    if not isinstance(classification, Mapping):
-        return UNCLASSIFIED
-    names = classification.get("names")
-    if isinstance(names, list) and names:  # a derived class, as newer QuPath writes it
-        return ": ".join(str(name) for name in names)
-    return str(classification.get("name") or UNCLASSIFIED).strip()
-
-
-def _polygon(feature: Mapping[str, Any], where: str) -> shapely.Geometry:
-    try:
-        with np.errstate(invalid="ignore"):  # what is no number is refused below, by name
-            geometry = shapely.geometry.shape(feature["geometry"])
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.GEOSException) as error:
-        raise AnnotationError(f"{where} has a broken geometry; draw it again") from error
+def _polygon(feature: Feature) -> shapely.Geometry:
+    geometry = feature.shape()
     if geometry.geom_type not in ("Polygon", "MultiPolygon"):
         raise AnnotationError(
-            f"{where} is a {geometry.geom_type}; draw a closed outline, or map its class to ignore"
+            f"{feature.where} is a {geometry.geom_type}; draw a closed outline, "
+            "or map its class to ignore"
         )
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise AnnotationError(f"{where} has coordinates that are no numbers; draw it again")
     return geometry

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.annotations import Labels, TargetAnnotation
-from datasets.raster import Grid
+from imaging.polygons import Grid
 from model.targets import VESSEL
 
 # Finer than this no limit below is decided; larger images are looked at more coarsely.

@@ -10,10 +10,10 @@ from PIL import Image
 
 from datasets.annotations import TargetAnnotation
 from datasets.errors import BuildError
-from datasets.raster import Grid
 from datasets.splits import draw
 from datasets.synth_rerender import rerender_as_hdab
 from imaging.open import SectionImage, open_image
+from imaging.polygons import Grid
 
 # A rendering holds some twenty float planes of the whole image at once: 1.3 GB at 16 Mpx.
 _LIMIT_PX = 4096 * 4096

@@ -7,7 +7,8 @@ ImagingError (ValueError)
 ├── PixelSizeError           µm/px missing, conflicting, not positive or not square
 ├── ChannelsError            which channel shows what is unknown or impossible
 ├── ModalityError            asked to be read as something that it is not
-└── TissueMaskError          a given tissue mask that does not fit
+├── TissueMaskError          a given tissue mask that does not fit
+└── GeoJsonError             a file of outlines that cannot be read
 """
 
 from __future__ import annotations
@@ -70,3 +71,9 @@ class TissueMaskError(ImagingError):
     """Report a tissue mask that is unreadable or of another size than its image."""
 
     field = "tissue"
+
+
+class GeoJsonError(ImagingError):
+    """Report a file that is no GeoJSON, or an outline in it that is broken."""
+
+    field = "regions"

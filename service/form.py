@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analysis.regions import BAND_UM, regions_document
 from analysis.settings import MeasureSettings
 from model.targets import VEGF_CELL, VESSEL, parse_markers
 from service.errors import InvalidRequestError
@@ -16,11 +17,6 @@ from service.errors import InvalidRequestError
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[str, Field(max_length=200)]
-
-_NOT_YET = {
-    "regions": "regions are not yet honoured by this version; leave them out to measure the whole "
-    "tissue, or crop the image",
-}
 
 
 class AnalysisForm(BaseModel):
@@ -53,6 +49,19 @@ class AnalysisForm(BaseModel):
         Literal["auto", "frame"],
         Field(description="Find glass and leave it out, or take the whole frame."),
     ] = "auto"
+    regions: Annotated[
+        str | None,
+        Field(
+            description="QuPath GeoJSON in full-resolution pixels: each outline is measured on "
+            "its own, as text or as a file. infarct_core, midline and exclude have a meaning."
+        ),
+    ] = None
+    band_um: Annotated[Length, Field(description="Width of the band about an infarct_core.")] = (
+        BAND_UM
+    )
+    parity: Annotated[
+        bool, Field(description="Add what AngioTool, REAVER and Q-VAT would report.")
+    ] = False
     model: Annotated[
         str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Bundle name.")
     ] = None
@@ -88,18 +97,17 @@ def parse_form(fields: Mapping[str, str]) -> AnalysisRequest:
     Raises
     ------
     InvalidRequestError
-        Naming every field that is missing, unknown, wrong, or not honoured by this version.
+        Naming every field that is missing, unknown or wrong.
+    RegionsError
+        If the regions are no GeoJSON.
     """
     given = {name: value.strip() for name, value in fields.items() if value.strip()}
-    errors = [{"field": name, "message": text} for name, text in _NOT_YET.items() if name in given]
-    checked = {name: value for name, value in given.items() if name not in _NOT_YET}
     try:
-        form = AnalysisForm.model_validate(checked)
+        form = AnalysisForm.model_validate(given)
     except ValidationError as error:
-        errors += [_explain(entry) for entry in error.errors()]
-    if errors:
+        errors = [_explain(entry) for entry in error.errors()]
         detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)
-        raise InvalidRequestError(detail + ".", errors=errors)
+        raise InvalidRequestError(detail + ".", errors=errors) from error
     return _request(form)
 
 
@@ -112,6 +120,9 @@ def _request(form: AnalysisForm) -> AnalysisRequest:
         tta=form.tta,
         tissue=form.tissue,
         section_thickness_um=form.section_thickness_um,
+        regions=None if form.regions is None else regions_document(form.regions),
+        band_um=form.band_um,
+        parity=form.parity,
     )
     return AnalysisRequest(
         settings=settings,

@@ -29,8 +29,10 @@ from service.errors import (
 )
 
 IMAGE_FIELD = "image"
-# What surrounds the image in a request: part headers and text fields.
-FORM_OVERHEAD_BYTES = 2**16
+# Text that may also come as a file: curl sends `-F regions=@regions.geojson` so.
+_TEXT_FILE_FIELDS = ("regions",)
+# What surrounds the image in a request: part headers and text fields, outlines among them.
+FORM_OVERHEAD_BYTES = 2**22
 _FLUSH_BYTES = 2**20
 _MAX_STEM_BYTES = 200
 _MAX_SUFFIX_LENGTH = 12
@@ -259,7 +261,7 @@ class _FormReader:
                 f"The field {self._field!r} is given twice.", field=self._field
             )
         else:
-            if b"filename" in options:
+            if b"filename" in options and self._field not in _TEXT_FILE_FIELDS:
                 raise InvalidRequestError(
                     f"The field {self._field!r} came as a file; only {IMAGE_FIELD!r} is one here.",
                     field=self._field,

@@ -126,6 +126,10 @@ async function submit(event) {
   const body = new FormData(form);
   body.delete("image");
   for (const [name, value] of [...body]) {
+    if (value instanceof File) {
+      if (!value.size) body.delete(name);
+      continue;
+    }
     const text = value.trim();
     // Some keyboards write a decimal comma.
     if (!text) body.delete(name);

@@ -20,7 +20,7 @@ from analysis.engine import (
     cached_predictor,
     measure_file,
 )
-from analysis.errors import AnalysisError, MarkerImageError, NotYetError, SettingsError
+from analysis.errors import AnalysisError, MarkerImageError, RegionsError, SettingsError
 from analysis.record import to_dict
 from analysis.settings import MeasureSettings
 
@@ -233,7 +233,7 @@ def test_the_network_is_loaded_once_for_each_content(
     assert caught.value.field == "model"
 
 
-@pytest.mark.parametrize("kind", [AnalysisError, SettingsError, MarkerImageError, NotYetError])
+@pytest.mark.parametrize("kind", [AnalysisError, SettingsError, MarkerImageError, RegionsError])
 def test_errors_cross_processes(kind: type[AnalysisError]) -> None:
     """Message and field survive pickling."""
     error = pickle.loads(pickle.dumps(kind("what to do", "marker")))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from datasets.annotations import open_annotation, parse_classes
 from datasets.errors import AnnotationError
-from datasets.raster import Grid
+from imaging.polygons import Grid
 
 SIZE = (20, 16)  # width, height
 FRAME = Grid(0, 0, *SIZE)

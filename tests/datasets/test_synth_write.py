@@ -16,10 +16,10 @@ from PIL import Image
 from datasets.annotations import open_annotation
 from datasets.errors import BuildError
 from datasets.manifest import Manifest, file_sha256
-from datasets.raster import Grid
 from datasets.splits import leaking_animals
 from datasets.synth_write import parse_modalities, write_synthetic
 from imaging.open import open_image
+from imaging.polygons import Grid
 
 _SIZE = 96
 

@@ -91,6 +91,10 @@ def test_is_measured(client: httpx.Client, name: str) -> None:
     assert all(f"vessels.{key}" in " ".join(region["reasons"]) for key in missing)
 
 
+OUTSIDE = (
+    '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": '
+    "[[[9000, 9000], [9100, 9000], [9100, 9100], [9000, 9000]]]}}"
+)
 REFUSED = {
     "empty file": (b"", {}, 422, "image"),
     "text as PNG": (b"this is no picture", {}, 415, "image"),
@@ -117,7 +121,10 @@ REFUSED = {
     "several channels": (COMPOSITE, {}, 422, "channels"),
     "channels odd": (COMPOSITE, {"channels": "CD31=x"}, 422, "channels"),
     "channels beyond": (COMPOSITE, {"channels": "CD31=7"}, 422, "channels"),
-    "regions": (encoded(section()), {"regions": "{}"}, 422, "regions"),
+    "regions broken": (encoded(section()), {"regions": "{"}, 422, "regions"),
+    "regions without geometry": (encoded(section()), {"regions": "{}"}, 422, "regions"),
+    "regions outside": (encoded(section()), {"regions": OUTSIDE}, 422, "regions"),
+    "band zero": (encoded(section()), {"band_um": "0"}, 422, "band_um"),
     "unknown field": (encoded(section()), {"treshold": "0.4"}, 422, "treshold"),
     "threshold one": (encoded(section()), {"threshold_vessel": "1"}, 422, "threshold_vessel"),
     "threshold unused": (

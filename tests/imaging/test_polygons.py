@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.raster import Grid, even_odd, nearest_indices
+from imaging.polygons import Grid, even_odd, nearest_indices
 
 SQUARE = np.array([[2, 2], [8, 2], [8, 8], [2, 8]], float)
 HOLE = np.array([[4, 4], [6, 4], [6, 6], [4, 6]], float)

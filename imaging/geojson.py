@@ -1,0 +1,104 @@
+"""QuPath GeoJSON: its features, their names and outlines, in full-resolution pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+import shapely.geometry
+
+from imaging.errors import GeoJsonError
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of a file.
+
+    Attributes
+    ----------
+    where
+        What an error calls it: file, number and name.
+    name
+        ``properties.name``, or empty.
+    classification
+        Name of its class, or empty.
+    geometry
+        As the file has it.
+    """
+
+    where: str
+    name: str
+    classification: str
+    geometry: Mapping[str, Any]
+
+    def shape(self) -> shapely.Geometry:
+        """Return the geometry.
+
+        Raises
+        ------
+        GeoJsonError
+            If it is broken, or has coordinates that are no numbers.
+        """
+        try:
+            with np.errstate(invalid="ignore"):  # what is no number is refused below, by name
+                geometry = shapely.geometry.shape(self.geometry)
+        except (KeyError, TypeError, ValueError, AttributeError, shapely.GEOSException) as error:
+            raise GeoJsonError(f"{self.where} has a broken geometry; draw it again") from error
+        if not np.isfinite(shapely.get_coordinates(geometry)).all():
+            raise GeoJsonError(f"{self.where} has coordinates that are no numbers; draw it again")
+        return geometry
+
+
+def parse(text: str, source: str) -> Any:
+    """Return the document that a file holds; `source` is its name, for errors."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise GeoJsonError(
+            f"{source} is no JSON text ({error}); export it again as GeoJSON, not compressed"
+        ) from error
+
+
+def features(document: Any, source: str) -> Iterator[Feature]:
+    """Yield the features of a FeatureCollection, a list, or a single feature.
+
+    Parameters
+    ----------
+    document
+        As `parse` returns it.
+    source
+        The file's name, for errors.
+
+    Raises
+    ------
+    GeoJsonError
+        If it is no GeoJSON, or a feature has no geometry.
+    """
+    if isinstance(document, Mapping):
+        document = document.get("features", [document])
+    if not isinstance(document, list):
+        raise GeoJsonError(f"{source} is no GeoJSON; export a FeatureCollection")
+    for number, feature in enumerate(document, start=1):
+        if not isinstance(feature, Mapping) or not isinstance(feature.get("geometry"), Mapping):
+            raise GeoJsonError(f"{source}, feature {number} has no geometry; remove it")
+        properties = feature.get("properties")
+        properties = properties if isinstance(properties, Mapping) else {}
+        name = str(properties.get("name") or "").strip()
+        class_name = _class_name(properties.get("classification"))
+        shown = f" ({name or class_name})" if name or class_name else ""
+        yield Feature(f"{source}, feature {number}{shown}", name, class_name, feature["geometry"])
+
+
+def _class_name(classification: Any) -> str:
+    if isinstance(classification, str):
+        return classification.strip()
+    if not isinstance(classification, Mapping):
+        return ""
+    names = classification.get("names")
+    if isinstance(names, list) and names:  # a derived class, as newer QuPath writes it
+        return ": ".join(str(name) for name in names)
+    return str(classification.get("name") or "").strip()

@@ -1,0 +1,283 @@
+"""Regions: what was drawn, what follows from it, which pixels belong, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+
+from analysis.errors import RegionsError
+from analysis.morphometry import measure_mask
+from analysis.record import Record
+from analysis.region_masks import OutlineMask, Within
+from analysis.regions import RegionPlan, mirrored, plan_regions, regions_document
+from analysis.settings import MeasureSettings
+from tests import phantoms
+
+SIZE = (1000, 800)
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> list[list[list[float]]]:
+    return [[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]
+
+
+def circle(x: float, y: float, radius: float) -> list[list[list[float]]]:
+    turn = np.linspace(0, 2 * math.pi, 721)
+    ring = np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1)
+    ring[-1] = ring[0]
+    return [ring.tolist()]
+
+
+def feature(
+    name: str, coordinates: Any, kind: str = "Polygon", **properties: Any
+) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "properties": {"name": name, **properties} if name else properties,
+        "geometry": {"type": kind, "coordinates": coordinates},
+    }
+
+
+def line(*points: tuple[float, float]) -> dict[str, Any]:
+    return feature("midline", [list(point) for point in points], "LineString")
+
+
+def plan(*features: dict[str, Any], band_um: float = 50.0, mpp_um: float = 0.5) -> RegionPlan:
+    document = regions_document(json.dumps({"type": "FeatureCollection", "features": features}))
+    return plan_regions(document, SIZE, mpp_um, band_um)
+
+
+def test_names_come_from_the_object_its_class_or_its_number() -> None:
+    """A name wins over a class; without either the outline is numbered."""
+    made = plan(
+        feature("cortex", box(0, 0, 100, 100), classification={"name": "Region*"}),
+        feature("", box(100, 0, 200, 100), classification={"name": "striatum"}),
+        feature("", box(200, 0, 300, 100)),
+    )
+    assert list(made.shapes) == ["cortex", "striatum", "region 3"]
+
+
+def test_outlines_of_one_name_are_one_region() -> None:
+    """Two halves drawn apart, or overlapping, are united."""
+    made = plan(feature("a", box(0, 0, 60, 100)), feature("a", box(40, 0, 100, 100)))
+    assert made.shapes["a"].area == pytest.approx(100 * 100)
+
+
+def test_holes_and_several_parts_are_honoured() -> None:
+    """A polygon with a hole and a multipolygon have their own areas."""
+    ring = [*box(0, 0, 100, 100), *box(20, 20, 60, 60)]
+    made = plan(
+        feature("ring", ring),
+        feature("pair", [box(0, 0, 10, 10), box(20, 0, 30, 10)], "MultiPolygon"),
+    )
+    assert made.shapes["ring"].area == pytest.approx(100**2 - 40**2)
+    assert made.shapes["pair"].area == pytest.approx(200)
+
+
+def test_the_band_about_a_round_core_is_an_annulus() -> None:
+    """π((r + b)² − r²), b in µm."""
+    made = plan(feature("Infarct core", circle(500, 400, 120)), band_um=60, mpp_um=0.5)
+    area = math.pi * (240**2 - 120**2)
+    assert list(made.shapes) == ["infarct_core", "peri_infarct"]
+    assert made.shapes["peri_infarct"].area == pytest.approx(area, rel=0.005)
+    assert made.shapes["peri_infarct"].intersection(made.shapes["infarct_core"]).area < 1e-6
+    assert made.pairs == ()
+
+
+def test_a_midline_mirrors_core_and_band() -> None:
+    """The mirror images have the areas of the originals and lie on the other side."""
+    made = plan(
+        feature("infarct_core", circle(300, 400, 80)), line((500, 0), (500, 790)), band_um=40
+    )
+    shapes = made.shapes
+    assert shapes["contralateral_core"].centroid.x == pytest.approx(700)
+    for one, other in made.pairs:
+        assert shapes[other].area == pytest.approx(shapes[one].area, rel=1e-9)
+    assert shapes["ipsilateral_remote"].bounds[2] == pytest.approx(500)
+    parts = ("infarct_core", "peri_infarct", "ipsilateral_remote")
+    assert sum(shapes[name].area for name in parts) == pytest.approx(500 * 800)
+
+
+def test_a_slanting_midline_is_fitted_to_all_its_points() -> None:
+    """Points to either side of a line at 45° give that line; mirrors swap x and y."""
+    made = plan(
+        feature("infarct_core", box(500, 100, 600, 180)),
+        line((102, 98), (298, 302), (402, 398)),
+        line((598, 602), (702, 698)),
+        band_um=20,
+    )
+    x, y = (round(v) for v in made.shapes["contralateral_core"].centroid.coords[0])
+    assert (x, y) == pytest.approx((140, 550), abs=2)
+
+
+def test_the_band_does_not_cross_the_midline() -> None:
+    """Beside the midline the band ends there: beyond lies the other hemisphere."""
+    made = plan(
+        feature("infarct_core", circle(430, 400, 60)), line((500, 0), (500, 800)), band_um=100
+    )
+    assert made.shapes["peri_infarct"].bounds[2] == pytest.approx(500)
+    assert not made.shapes["contralateral_peri_infarct"].intersects(
+        made.shapes["peri_infarct"].buffer(-1)
+    )
+
+
+def test_a_mirror_of_a_mirror_is_the_original() -> None:
+    """Reflection undoes itself, whatever the line."""
+    shape = shapely.Polygon([(10, 20), (90, 25), (60, 80)])
+    along = np.array([math.cos(0.7), math.sin(0.7)])
+    there = mirrored(shape, (np.array([31.0, -7.0]), along))
+    assert there.area == pytest.approx(shape.area)
+    back = mirrored(there, (np.array([31.0, -7.0]), along))
+    assert back.equals_exact(shape, 1e-9)
+
+
+@pytest.mark.parametrize("window", [(0, 0, 61, 97), (30, 17, 40, 40), (90, 60, 31, 41)])
+def test_a_window_of_a_mask_is_that_part_of_the_whole(window: tuple[int, int, int, int]) -> None:
+    """Drawn window by window, no pixel differs, on a grid finer and coarser than the image."""
+    outline = shapely.Point(60, 50).buffer(41).difference(shapely.Point(55, 50).buffer(12))
+    y, x, height, width = window
+    for step in (1.0, 0.7, 1.9):
+        mask = OutlineMask(outline, 121, 141, step)
+        assert np.array_equal(
+            mask[y : y + height, x : x + width], mask[:, :][y : y + height, x : x + width]
+        )
+
+
+def test_regions_that_share_an_edge_share_no_pixel() -> None:
+    """Triangles that part the frame hold every pixel exactly once."""
+    corners, middle = [(0, 0), (120, 0), (120, 90), (0, 90)], (47.3, 51.9)
+    parts = [
+        OutlineMask(shapely.Polygon([corners[k], corners[(k + 1) % 4], middle]), 90, 120)
+        for k in range(4)
+    ]
+    held = sum(part[:, :].astype(int) for part in parts)
+    assert (np.asarray(held) == 1).all()
+
+
+def test_masks_combine_and_can_be_sent_to_another_process() -> None:
+    """Where two hold and a third does not; pickled and back they are the same."""
+    left, right = (OutlineMask(shapely.box(x, 0, x + 60, 50), 50, 100) for x in (0, 40))
+    hole = OutlineMask(shapely.box(45, 10, 50, 20), 50, 100)
+    combined = pickle.loads(pickle.dumps(Within(left, right, hole)))
+    assert combined[:, :].sum() == 20 * 50 - 50
+    assert Within(None, left, None)[0:10, 0:10].all()
+
+
+REFUSED = {
+    "no JSON": ("{", "no JSON"),
+    "nothing": ('{"features": []}', "no region"),
+    "no list": ('"abc"', "no GeoJSON"),
+    "no geometry": ('[{"type": "Feature", "geometry": null}]', "no geometry"),
+    "outside": (feature("a", box(2000, 0, 2100, 50)), "outside of the image"),
+    "a point": (feature("a", [1, 2], "Point"), "closed outline"),
+    "a line": (feature("a", [[1, 2], [3, 4]], "LineString"), "closed outline"),
+    "no area": (feature("a", [[[1, 1], [9, 9], [1, 1], [1, 1]]]), "no area"),
+    "no numbers": (feature("a", [[[0, 0], [5, math.nan], [5, 5], [0, 0]]]), "no numbers"),
+    "two corners": (feature("a", [[[1, 1], [2, 2]]]), "broken geometry"),
+    "taken": (feature("peri-infarct", box(0, 0, 5, 5)), "another name"),
+    "tissue": (feature("Tissue", box(0, 0, 5, 5)), "another name"),
+    "no core": (line((500, 0), (500, 800)), "no infarct_core"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_measured_is_refused_with_the_mend(case: str) -> None:
+    """One error, of the field regions."""
+    given, words = REFUSED[case]
+    text = given if isinstance(given, str) else json.dumps([given])
+    with pytest.raises(RegionsError, match=words) as caught:
+        plan_regions(regions_document(text), SIZE, 0.5)
+    assert caught.value.field == "regions"
+
+
+def test_a_midline_has_to_divide_the_image() -> None:
+    """Along the border, or a point, it mirrors nothing."""
+    core = feature("infarct_core", box(100, 100, 200, 200))
+    for points, words in ((((-5, 0), (-5, 800)), "divide"), (((9, 9), (9, 9)), "point")):
+        with pytest.raises(RegionsError, match=words):
+            plan(core, line(*points))
+
+
+def test_an_outline_that_crosses_itself_is_what_it_encloses() -> None:
+    """A figure of eight is its two loops."""
+    made = plan(feature("eight", [[[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]]]))
+    assert made.shapes["eight"].area == pytest.approx(2 * 100 * 50 / 2)
+
+
+def measured(tmp_path: Path, *features: dict[str, Any], **options: Any) -> Record:
+    """Measure a network of 500 × 500 px with regions."""
+    path = tmp_path / "mask.png"
+    mask = phantoms.random_network(1, side=500, lines=60)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+    document = regions_document(json.dumps(list(features)))
+    return measure_mask(
+        path, 1.0, settings=MeasureSettings(tissue="frame", regions=document, **options)
+    )
+
+
+def test_regions_that_part_the_image_add_up(tmp_path: Path) -> None:
+    """Areas, counts and lengths of two halves are those of the tissue."""
+    record = measured(
+        tmp_path, feature("left", box(0, 0, 213, 500)), feature("right", box(213, 0, 500, 500))
+    )
+    tissue, *halves = (region.vessels for region in record.regions)
+    assert [region.name for region in record.regions] == ["tissue", "left", "right"]
+    assert tissue is not None
+    for name in ("area_mm2", "profile_count", "branchpoint_count", "segment_count", "length_mm"):
+        total = sum(getattr(half, name) for half in halves)
+        assert total == pytest.approx(getattr(tissue, name), rel=0.005), name
+    assert sum(r.area_mm2 for r in record.regions[1:]) == pytest.approx(0.25)
+
+
+def test_excluded_parts_leave_the_tissue_and_every_region(tmp_path: Path) -> None:
+    """Area and vessels there are gone, from the tissue as from the region drawn over it."""
+    drawn = feature("top", box(0, 0, 500, 200)), feature("exclude", box(100, 100, 300, 300))
+    record = measured(tmp_path, *drawn)
+    tissue, top = record.regions
+    assert tissue.area_mm2 == pytest.approx((500 * 500 - 200 * 200) * 1e-6)
+    assert top.area_mm2 == pytest.approx((500 * 200 - 200 * 100) * 1e-6)
+    whole = measured(tmp_path, feature("top", box(0, 0, 500, 200)))
+    assert tissue.vessels is not None
+    assert whole.regions[0].vessels is not None
+    assert tissue.vessels.area_mm2 < whole.regions[0].vessels.area_mm2  # type: ignore[operator]
+
+
+def test_infarct_and_mirror_are_compared(tmp_path: Path) -> None:
+    """Each density has a ratio to the other side, or a reason."""
+    record = measured(
+        tmp_path, feature("infarct_core", box(60, 150, 180, 350)), line((250, 0), (250, 500)),
+        band_um=60.0,
+    )  # fmt: skip
+    names = [region.name for region in record.regions]
+    assert names == [
+        "tissue", "infarct_core", "peri_infarct", "contralateral_core",
+        "contralateral_peri_infarct", "ipsilateral_remote",
+    ]  # fmt: skip
+    by_name = {region.name: region.vessels for region in record.regions}
+    assert len(record.comparisons) == 8
+    for entry in record.comparisons:
+        assert (entry["ratio"] is None) == bool(entry["reason"])
+        if entry["path"] == "vessels.length_density_mm_per_mm2" and entry["ratio"]:
+            one, other = by_name[entry["region"]], by_name[entry["reference"]]
+            assert one is not None
+            assert other is not None
+            expected = one.length_density_mm_per_mm2 / other.length_density_mm_per_mm2  # type: ignore[operator]
+            assert entry["ratio"] == pytest.approx(expected)
+            assert entry["log_ratio"] == pytest.approx(math.log(expected))
+
+
+def test_a_reference_with_few_profiles_gives_no_ratio(tmp_path: Path) -> None:
+    """Under ten profiles the ratio is null, and the reason says how many there are."""
+    record = measured(
+        tmp_path, feature("infarct_core", box(60, 220, 90, 250)), line((250, 0), (250, 500)),
+        band_um=20.0,
+    )  # fmt: skip
+    core = [entry for entry in record.comparisons if entry["region"] == "infarct_core"]
+    assert all(entry["ratio"] is None and "at least 10" in entry["reason"] for entry in core)
