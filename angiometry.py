@@ -404,7 +404,9 @@ def measure(
     mask: Annotated[
         Path | None, typer.Option(help="Mask 0/255 of the image's size, PNG or OME-TIFF.")
     ] = None,
-    objects: Annotated[Path | None, typer.Option(help="Outlines for QuPath, GeoJSON.")] = None,
+    objects: Annotated[
+        Path | None, typer.Option(help="Outlines for QuPath, GeoJSON, or a table, CSV.")
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Picture with outlines, PNG.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip what the --json file already holds.")

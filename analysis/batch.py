@@ -32,6 +32,7 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "xlsx": ".xlsx",
     "mask": ".png",
     "objects": ".geojson",
+    "objects_csv": ".csv",
     "overlay": ".png",
 }
 STDOUT = Path("-")

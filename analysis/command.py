@@ -55,8 +55,12 @@ class MeasureRequest:
 
 
 def outputs(**paths: Path | None) -> dict[Output, Path]:
-    """Return the outputs that were asked for."""
-    return {cast(Output, kind): path for kind, path in paths.items() if path is not None}
+    """Return the outputs that were asked for; objects are a table where their file is a .csv."""
+    asked = {cast(Output, kind): path for kind, path in paths.items() if path is not None}
+    objects = asked.get("objects")
+    if objects is not None and objects.suffix.lower() == ".csv":
+        asked["objects_csv"] = asked.pop("objects")
+    return asked
 
 
 def measure(request: MeasureRequest, progress: Progress, console: Console) -> int:

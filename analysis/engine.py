@@ -18,7 +18,13 @@ from typing import Literal, cast
 from analysis.clock import Progress
 from analysis.errors import SettingsError
 from analysis.exports import write_csv, write_json, write_xlsx
-from analysis.objects import find_objects, write_geojson
+from analysis.objects import (
+    OBJECT_COLUMNS,
+    find_objects,
+    object_rows,
+    write_geojson,
+    write_objects_csv,
+)
 from analysis.overlay import write_overlay
 from analysis.pipeline import SectionResult, measure_section
 from analysis.raster import write_masks
@@ -33,16 +39,18 @@ CSV_NAME = "measurements.csv"
 XLSX_NAME = "measurements.xlsx"
 OVERLAY_NAME = "overlay.png"
 OBJECTS_NAME = "objects.geojson"
+OBJECTS_TABLE_NAME = "objects.csv"
 MASK_NAME = "mask.ome.tif"
 PROGRESS_NAME = "progress.json"
 
-Output = Literal["json", "csv", "xlsx", "mask", "objects", "overlay"]
+Output = Literal["json", "csv", "xlsx", "mask", "objects", "objects_csv", "overlay"]
 NAME_OF_OUTPUT: Mapping[Output, str] = {
     "json": RECORD_NAME,
     "csv": CSV_NAME,
     "xlsx": XLSX_NAME,
     "mask": MASK_NAME,
     "objects": OBJECTS_NAME,
+    "objects_csv": OBJECTS_TABLE_NAME,
     "overlay": OVERLAY_NAME,
 }
 _PROGRESS_EVERY_S = 0.25
@@ -141,8 +149,9 @@ def write_outputs(
     progress: Progress | None = None,
 ) -> None:
     """Write the outputs asked for; each appears whole or not at all."""
-    # Outlines take longest and serve two outputs: traced once.
-    objects = find_objects(result, image) if {"objects", "overlay"} & set(paths) else []
+    # Outlines take longest and serve several outputs: traced once.
+    traced = {"objects", "objects_csv", "overlay", "xlsx"} & set(paths)
+    objects = find_objects(result, image) if traced else []
     for done, (kind, path) in enumerate(paths.items()):
         if progress is not None:
             progress("export", done, len(paths))
@@ -152,11 +161,13 @@ def write_outputs(
         elif kind == "csv":
             write_csv(result.record, path)
         elif kind == "xlsx":
-            write_xlsx(result.record, path)
+            write_xlsx(result.record, path, OBJECT_COLUMNS, object_rows(objects, result.mpp_um))
         elif kind == "mask":
             write_masks(result, image, path)
         elif kind == "objects":
             write_geojson(result, image, path, objects)
+        elif kind == "objects_csv":
+            write_objects_csv(objects, result.mpp_um, path)
         else:
             write_overlay(result, image, path, objects)
     if progress is not None:

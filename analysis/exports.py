@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from analysis.units import unit_of
 COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note")
 # A spreadsheet runs what begins so as a formula (CWE-1236).
 _FORMULA_STARTS = ("=", "+", "-", "@")
+# A sheet holds 2²⁰ rows; what is beyond stands in objects.csv.
+_MOST_ROWS = 1_048_575
 # Line ends break rows apart, and a workbook refuses the other control characters.
 _CONTROL_AS_SPACE = dict.fromkeys(range(32), " ")
 
@@ -119,11 +122,26 @@ def write_json(record: Record, path: Path) -> None:
     write_whole(path, (to_json(record) + "\n").encode())
 
 
-def write_xlsx(record: Record, path: Path) -> None:
-    """Write a workbook: sheets ``summary``, ``regions`` and ``settings``."""
+def write_xlsx(
+    record: Record,
+    path: Path,
+    object_columns: Sequence[str] = (),
+    objects: Iterable[Sequence[Any]] = (),
+) -> None:
+    """Write a workbook: sheets ``summary``, ``regions`` and ``settings``.
+
+    ``comparisons`` is added where regions were compared, ``objects`` where its columns are given.
+    """
     book = openpyxl.Workbook()
     _fill(book.active, "summary", ("item", "value"), _summary(record))
     _fill(book.create_sheet(), "regions", COLUMNS, (row.cells() for row in rows(record)))
+    if record.comparisons:
+        names = tuple(record.comparisons[0])
+        lines = ([_cell(entry[name]) for name in names] for entry in record.comparisons)
+        _fill(book.create_sheet(), "comparisons", names, lines)
+    if object_columns:
+        kept = itertools.islice(objects, _MOST_ROWS)
+        _fill(book.create_sheet(), "objects", object_columns, (map(_cell, row) for row in kept))
     _fill(
         book.create_sheet(),
         "settings",
@@ -142,9 +160,13 @@ def write_whole(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _fill(sheet: Any, title: str, header: tuple[str, ...], lines: Any) -> None:
+def _cell(value: Any) -> Any:
+    return harmless(value) if isinstance(value, str) else value
+
+
+def _fill(sheet: Any, title: str, header: Sequence[str], lines: Any) -> None:
     sheet.title = title
-    sheet.append(header)
+    sheet.append(list(header))
     for line in lines:
         sheet.append(list(line))
     for cell in sheet[1]:

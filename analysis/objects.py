@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
 from analysis.profiles import Runs, components, connect, find_runs
 from analysis.raster import ImageFrame
+from analysis.regions import plan_regions
 from imaging.open import SectionImage
 from imaging.tiles import Window, grid
 from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
@@ -27,27 +29,36 @@ from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
 VESSEL_CLASS = "Vessel"
 CELL_CLASS = "VEGF-positive cell"
 TISSUE_CLASS = "Tissue"
+REGION_CLASS = "Region"
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOUR_OF_CLASS: dict[str, tuple[int, int, int]] = {
     VESSEL_CLASS: (86, 180, 233),
     CELL_CLASS: (240, 228, 66),
     TISSUE_CLASS: (0, 158, 115),
+    REGION_CLASS: (213, 94, 0),
 }
+OBJECT_COLUMNS = (
+    "class", "name", "x_um", "y_um", "area_um2", "perimeter_um", "counted", "stain_mean",
+)  # fmt: skip
 _BLOCK_PX = 1024
 _STRIP_PX = 512
 
 
 @dataclass(frozen=True)
 class SectionObject:
-    """One object in pixels of the model's grid, with its measurements as QuPath names them."""
+    """One object in pixels of the model's grid, with its measurements as QuPath names them.
+
+    `name` is its class, `title` what a region is called.
+    """
 
     name: str
     geometry: Polygon | MultiPolygon
     measurements: dict[str, float]
+    title: str = ""
 
 
 def find_objects(result: SectionResult, image: SectionImage) -> list[SectionObject]:
-    """Return Ω where it is not the frame, then vessel profiles, then cells.
+    """Return Ω where it is not the frame, then regions, vessel profiles and cells.
 
     A profile is what `vessels.profile_count` counts: fragments closer than the gap are one. Its
     measurement ``Counted`` is 0 where it meets the image's bottom or right border.
@@ -55,6 +66,7 @@ def find_objects(result: SectionResult, image: SectionImage) -> list[SectionObje
     found: list[SectionObject] = []
     if result.tissue.tissue.fraction < 1.0:
         found.extend(_tissue(result))
+    found.extend(_regions(result, image))
     if result.vessel_mask is not None:
         found.extend(_profiles(result))
     if result.cell_mask is not None:
@@ -88,9 +100,11 @@ def write_geojson(
 def _feature(item: SectionObject, number: int, analysis_id: str, frame: ImageFrame) -> str:
     """Return a feature as JSON; its thousands of corners are written by GEOS, not by Python."""
     properties: dict[str, Any] = {
-        "objectType": "annotation" if item.name == TISSUE_CLASS else "detection",
+        "objectType": "annotation" if item.name in (TISSUE_CLASS, REGION_CLASS) else "detection",
         "classification": {"name": item.name, "color": list(COLOUR_OF_CLASS[item.name])},
     }
+    if item.title:
+        properties["name"] = item.title
     if item.measurements:
         properties["measurements"] = item.measurements
     # The same analysis gives its objects the same identifiers, so that QuPath replaces them.
@@ -100,6 +114,33 @@ def _feature(item: SectionObject, number: int, analysis_id: str, frame: ImageFra
         f'{{"type": "Feature", "id": "{identifier}", "geometry": {geometry}, '
         f'"properties": {json.dumps(properties)}}}'
     )
+
+
+def object_rows(objects: list[SectionObject], mpp_um: float) -> Iterator[list[Any]]:
+    """Yield profiles and cells as the table's rows, in the order of `OBJECT_COLUMNS`.
+
+    Places are centroids, in µm from the image's top left corner; `mpp_um` is that of the grid.
+    """
+    for item in objects:
+        if item.name in (TISSUE_CLASS, REGION_CLASS):
+            continue
+        centre, known = item.geometry.centroid, item.measurements
+        stain = next((v for k, v in known.items() if k.endswith(" mean")), None)
+        yield [
+            item.name, item.title, round(centre.x * mpp_um, 3), round(centre.y * mpp_um, 3),
+            known["Area µm^2"], known["Perimeter µm"], int(known["Counted"]), stain,
+        ]  # fmt: skip
+
+
+def write_objects_csv(objects: list[SectionObject], mpp_um: float, path: Path) -> None:
+    """Write profiles and cells as CSV, one row each."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(OBJECT_COLUMNS)
+        for row in object_rows(objects, mpp_um):
+            writer.writerow(["" if cell is None else cell for cell in row])
+    partial.replace(path)
 
 
 def in_image(geometry: Polygon | MultiPolygon, frame: ImageFrame) -> Polygon | MultiPolygon:
@@ -114,6 +155,21 @@ def _tissue(result: SectionResult) -> Iterator[SectionObject]:
     for outline in outlines(mask_edges(result.tissue)):
         area_mm2 = outline.area_px * result.mpp_um**2 * 1e-6
         yield SectionObject(TISSUE_CLASS, outline.geometry, {"Area mm^2": area_mm2})
+
+
+def _regions(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:
+    """Return the outlines of the regions, as they were drawn or derived, tissue or not."""
+    settings = result.settings
+    if settings.regions is None:
+        return
+    size = image.width_px, image.height_px
+    plan = plan_regions(settings.regions, size, image.mpp_um, settings.band_um)
+    area_of = {region.name: region.area_mm2 for region in result.record.regions}
+    step = image.mpp_um / result.mpp_um
+    for name, shape in plan.shapes.items():
+        scaled = shapely.transform(shape, lambda corners: corners * step)
+        if not scaled.is_empty:
+            yield SectionObject(REGION_CLASS, scaled, {"Area mm^2": area_of[name]}, name)
 
 
 def _profiles(result: SectionResult) -> Iterator[SectionObject]:

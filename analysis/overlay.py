@@ -21,6 +21,7 @@ from analysis.lettering import draw_text, text_width
 from analysis.objects import (
     CELL_CLASS,
     COLOUR_OF_CLASS,
+    REGION_CLASS,
     TISSUE_CLASS,
     VESSEL_CLASS,
     SectionObject,
@@ -69,6 +70,7 @@ def overlay(result: SectionResult, image: SectionImage, objects: list[SectionObj
     if result.tissue.tissue.fraction >= 1.0:
         _frame(picture)
     canvas = Image.fromarray(picture)
+    _region_names(canvas, objects, result.mpp_um / drawn_um)
     _scale_bar(canvas, drawn_um)
     return np.asarray(_with_panel(canvas, result.record), np.uint8)
 
@@ -132,7 +134,7 @@ def draw_outlines(
     # Lines stay thinner than vessels: where the section is shrunk to less than half the grid, a
     # casing would cover them.
     width, casing = (2, 4) if factor >= 2 else (1, 3 if bright and factor >= 0.5 else 0)
-    for name in (TISSUE_CLASS, VESSEL_CLASS, CELL_CLASS):
+    for name in (TISSUE_CLASS, REGION_CLASS, VESSEL_CLASS, CELL_CLASS):
         if casing:
             _polylines(picture, rings[name], _CASING, casing)
         _polylines(picture, rings[name], COLOUR_OF_CLASS[name], width)
@@ -161,6 +163,18 @@ def _polylines(
     # A smoothed line of one pixel between two rows of pixels would be two rows of half its colour.
     kind = cv2.LINE_8 if thickness % 2 else cv2.LINE_AA
     cv2.polylines(picture, rings, True, colour, thickness, lineType=kind, shift=_SUBPIXEL_BITS)
+
+
+def _region_names(canvas: Image.Image, objects: list[SectionObject], factor: float) -> None:
+    """Write each region's name where it has most room."""
+    draw, size = ImageDraw.Draw(canvas), 18
+    for item in objects:
+        if item.name == REGION_CLASS:
+            place = item.geometry.representative_point()
+            x = place.x * factor - text_width(item.title, size) / 2
+            x = min(max(x, 4.0), canvas.width - text_width(item.title, size) - 4.0)
+            y = min(max(place.y * factor - size / 2, 4.0), canvas.height - size - 4.0)
+            draw_text(draw, (x, y), item.title, size, COLOUR_OF_CLASS[REGION_CLASS], casing=_CASING)
 
 
 def _frame(picture: Picture) -> None:
@@ -228,13 +242,15 @@ _LEGEND = {
     VESSEL_CLASS: "vessel (CD31)",
     CELL_CLASS: "VEGF-positive cell",
     TISSUE_CLASS: "border of the analysed tissue",
+    REGION_CLASS: "border of a region",
 }
 
 
 def _legend(record: Record) -> list[str]:
     region = record.regions[0]
     shown = [(VESSEL_CLASS, region.vessels), (CELL_CLASS, region.cells)]
-    return [*(name for name, part in shown if part is not None), TISSUE_CLASS]
+    borders = [TISSUE_CLASS] + [REGION_CLASS] * (len(record.regions) > 1)
+    return [*(name for name, part in shown if part is not None), *borders]
 
 
 def headlines(record: Record) -> list[tuple[str, str]]:

@@ -34,6 +34,9 @@ BAND_UM = 500.0
 # A quarter circle in 32 pieces: the band's area errs by less than 0.1 %.
 _QUARTER_PIECES = 32
 
+# How much of a core may cross a hand-drawn midline.
+_MOST_ACROSS = 0.05
+
 Line = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -84,7 +87,8 @@ def regions_document(text: str, source: str = "regions") -> dict[str, Any]:
                     "name": feature.name,
                     "classification": {"name": feature.classification},
                 },
-                "geometry": dict(feature.geometry),
+                # A bounding box may hold NaN, which no record can.
+                "geometry": {k: v for k, v in feature.geometry.items() if k != "bbox"},
             }
             for feature in features(parse(text, source), source)
         ]
@@ -130,7 +134,8 @@ def plan_regions(
         raise RegionsError(str(error)) from error
     if not outlines and not vertices:
         raise RegionsError("there is no region; draw at least one closed outline")
-    united = {name: shapely.union_all(shapes) for name, shapes in outlines.items()}
+    whole = {name: shapely.union_all(shapes) for name, shapes in outlines.items()}
+    united = {name: _polygons(shape.intersection(frame)) for name, shape in whole.items()}
     exclusions = united.pop(EXCLUDE, None)
     pairs: tuple[tuple[str, str], ...] = ()
     if vertices and CORE not in united:
@@ -140,7 +145,8 @@ def plan_regions(
         )
     if CORE in united:
         line = _fitted(vertices, frame) if vertices else None
-        united |= _derived(united[CORE], frame, line, band_um / mpp_um)
+        # What was drawn beyond the frame counts for the band, which is clipped afterwards.
+        united |= _derived(whole[CORE], frame, line, band_um / mpp_um)
         pairs = PAIRS if vertices else ()
     return RegionPlan(united, exclusions, pairs)
 
@@ -158,7 +164,7 @@ def _name(feature: Feature, number: int) -> str:
 
 
 def _outline(feature: Feature, frame: shapely.Geometry) -> shapely.Geometry:
-    """Return a polygon or multipolygon that lies at least partly in the image."""
+    """Return polygons that lie at least partly in the image."""
     shape = feature.shape()
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
         raise RegionsError(
@@ -169,19 +175,20 @@ def _outline(feature: Feature, frame: shapely.Geometry) -> shapely.Geometry:
         shape = _polygons(shapely.make_valid(shape))
     if shape.area <= 0:
         raise RegionsError(f"{feature.where} encloses no area; draw it again")
-    inside = _polygons(shape.intersection(frame))
-    if inside.area <= 0:
+    if shape.intersection(frame).area <= 0:
         raise RegionsError(
             f"{feature.where} lies outside of the image; export the outlines of this image in "
             "full-resolution pixels"
         )
-    return inside
+    return shape
 
 
 def _line_vertices(feature: Feature) -> npt.NDArray[np.float64]:
     shape = feature.shape()
     if shape.geom_type not in ("LineString", "MultiLineString"):
         raise RegionsError(f"{feature.where} is a {shape.geom_type}; draw the midline as a line")
+    if shape.is_empty:
+        raise RegionsError(f"{feature.where} has no points; draw it from end to end")
     return np.asarray(shapely.get_coordinates(shape), np.float64)
 
 
@@ -243,9 +250,15 @@ def _derived(
     band = widened.difference(core).intersection(frame)
     if line is None:
         return {BAND: _polygons(band)}
+    core = core.intersection(frame)
     half = _half(line, frame, np.array([core.centroid.x, core.centroid.y]))
     band = _polygons(band.intersection(half))
     own = _polygons(core.intersection(half))
+    if own.area < (1 - _MOST_ACROSS) * core.area:
+        raise RegionsError(
+            f"the {CORE} lies on both sides of the {MIDLINE}, so that it has no mirror image; "
+            "correct one of them"
+        )
     return {
         BAND: band,
         MIRRORED_CORE: _polygons(mirrored(own, line).intersection(frame)),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import shapely
 import shapely.geometry
+from shapely.errors import ShapelyError
 
 from imaging.errors import GeoJsonError
 
@@ -46,7 +47,7 @@ class Feature:
         try:
             with np.errstate(invalid="ignore"):  # what is no number is refused below, by name
                 geometry = shapely.geometry.shape(self.geometry)
-        except (KeyError, TypeError, ValueError, AttributeError, shapely.GEOSException) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
             raise GeoJsonError(f"{self.where} has a broken geometry; draw it again") from error
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise GeoJsonError(f"{self.where} has coordinates that are no numbers; draw it again")
@@ -57,7 +58,7 @@ def parse(text: str, source: str) -> Any:
     """Return the document that a file holds; `source` is its name, for errors."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GeoJsonError(
             f"{source} is no JSON text ({error}); export it again as GeoJSON, not compressed"
         ) from error
@@ -87,10 +88,15 @@ def features(document: Any, source: str) -> Iterator[Feature]:
             raise GeoJsonError(f"{source}, feature {number} has no geometry; remove it")
         properties = feature.get("properties")
         properties = properties if isinstance(properties, Mapping) else {}
-        name = str(properties.get("name") or "").strip()
-        class_name = _class_name(properties.get("classification"))
+        name = _text(properties.get("name"))
+        class_name = _text(_class_name(properties.get("classification")))
         shown = f" ({name or class_name})" if name or class_name else ""
         yield Feature(f"{source}, feature {number}{shown}", name, class_name, feature["geometry"])
+
+
+def _text(name: Any) -> str:
+    """Return a name that any file can hold: half a surrogate pair cannot be written."""
+    return str(name or "").strip().encode(errors="replace").decode()
 
 
 def _class_name(classification: Any) -> str:

@@ -137,9 +137,16 @@ class SectionImage:
         return 1.0 if abs(scale - 1.0) <= _SAME_GRID else scale
 
     def size_at(self, mpp_um: float | None = None) -> tuple[int, int]:
-        """Return (width, height) of the grid at a pixel size, at least 1 × 1."""
+        """Return (width, height) of the grid at a pixel size, at least 1 × 1.
+
+        Those pixels belong to the grid whose centres lie inside the image.
+        """
         scale = self.scale_at(mpp_um)
-        return max(1, round(self.width_px / scale)), max(1, round(self.height_px / scale))
+        width, height = (
+            max(1, math.ceil(length / scale - 0.5 - 1e-9))
+            for length in (self.width_px, self.height_px)
+        )
+        return width, height
 
     def read_region(
         self, x: int, y: int, width: int, height: int, mpp_um: float | None = None

@@ -41,23 +41,30 @@ def even_odd(rings: Sequence[Ring], grid: Grid) -> npt.NDArray[np.bool_]:
     """
     toggles = np.zeros((grid.height, grid.width + 1), np.int32)
     for ring in rings:
-        start = ring / grid.step - (grid.x, grid.y)
-        _toggle_right_of(start, np.roll(start, -1, axis=0), toggles)
+        start = ring / grid.step
+        _toggle_right_of(start, np.roll(start, -1, axis=0), toggles, grid)
     return (np.cumsum(toggles[:, :-1], axis=1) % 2).astype(np.bool_)
 
 
-def _toggle_right_of(start: Ring, end: Ring, toggles: npt.NDArray[np.int32]) -> None:
-    """Count, for each row that an edge crosses, the first pixel whose centre lies right of it."""
-    low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
-    first = np.clip(np.ceil(low - 0.5), 0, len(toggles)).astype(np.int64)
-    last = np.clip(np.ceil(high - 0.5), 0, len(toggles)).astype(np.int64)
+def _toggle_right_of(start: Ring, end: Ring, toggles: npt.NDArray[np.int32], grid: Grid) -> None:
+    """Count, for each row that an edge crosses, the first pixel whose centre lies right of it.
+
+    Every edge is followed downwards and in coordinates of the whole grid: rounding is then the
+    same for the two polygons that share it, and for every window.
+    """
+    falls = (start[:, 1] <= end[:, 1])[:, None]
+    top, bottom = np.where(falls, start, end), np.where(falls, end, start)
+    bounds = grid.y, grid.y + grid.height
+    first, last = (
+        np.clip(np.ceil(y - 0.5), *bounds).astype(int) for y in (top[:, 1], bottom[:, 1])
+    )
     count = last - first
     edge = np.repeat(np.arange(len(start)), count)
     rows = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    along = (rows + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
-    crossing = start[edge, 0] + along * (end[edge, 0] - start[edge, 0])
-    columns = np.clip(np.ceil(crossing - 0.5), 0, toggles.shape[1] - 1).astype(np.int64)
-    np.add.at(toggles, (rows, columns), 1)
+    along = (rows + 0.5 - top[edge, 1]) / (bottom[edge, 1] - top[edge, 1])
+    crossing = top[edge, 0] + along * (bottom[edge, 0] - top[edge, 0])
+    columns = np.clip(np.ceil(crossing - 0.5) - grid.x, 0, grid.width).astype(np.int64)
+    np.add.at(toggles, (rows - grid.y, columns), 1)
 
 
 def nearest_indices(start: int, count: int, step: float, size: int) -> npt.NDArray[np.int64]:

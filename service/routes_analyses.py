@@ -27,6 +27,7 @@ FileName = Literal[
     "measurements.csv",
     "measurements.xlsx",
     "objects.geojson",
+    "objects.csv",
     "mask.ome.tif",
     "mask_vegf_cell.ome.tif",
     "overlay.png",

@@ -27,6 +27,7 @@ FILES = {
     "measurements.csv": "text/csv; charset=utf-8",
     "measurements.xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "objects.geojson": "application/geo+json",
+    "objects.csv": "text/csv; charset=utf-8",
     "mask.ome.tif": "image/tiff",
     SECOND_MASK: "image/tiff",
     "overlay.png": "image/png",

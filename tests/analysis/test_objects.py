@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import uuid
@@ -13,9 +14,21 @@ import pytest
 from PIL import Image
 from shapely.geometry import shape
 
-from analysis.objects import CELL_CLASS, TISSUE_CLASS, VESSEL_CLASS, write_geojson
+from analysis.objects import (
+    CELL_CLASS,
+    COLOUR_OF_CLASS,
+    REGION_CLASS,
+    TISSUE_CLASS,
+    VESSEL_CLASS,
+    find_objects,
+    write_geojson,
+    write_objects_csv,
+)
+from analysis.overlay import overlay
+from analysis.regions import regions_document
 from analysis.settings import MeasureSettings
 
+FRAME = MeasureSettings(tissue="frame")
 VEGF = MeasureSettings(markers=("VEGF",), tissue="frame")
 
 
@@ -133,3 +146,44 @@ def test_no_object_is_an_empty_collection(measure: Any, draw: Any, tmp_path: Pat
     """A section without vessels writes a valid file without features."""
     path = draw.fluorescence([np.zeros((80, 80))], tmp_path / "none.png")
     assert features(measure(path), tmp_path / "objects.geojson") == []
+
+
+def test_the_table_of_objects_has_places_in_micrometres(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """One row for each profile and cell: class, centroid, area, whether it is counted."""
+    mask = np.zeros((200, 240))
+    mask[40:60, 100:160] = 1
+    measured = measure(draw.fluorescence([mask], tmp_path / "bar.png"))
+    found = find_objects(measured.result, measured.image)
+    write_objects_csv(found, measured.result.mpp_um, tmp_path / "objects.csv")
+    with (tmp_path / "objects.csv").open(encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["class"] == "Vessel"
+    assert (float(row["x_um"]), float(row["y_um"])) == pytest.approx((65, 25), abs=0.3)
+    assert float(row["area_um2"]) == pytest.approx(20 * 60 / 4, rel=0.05)
+    assert row["counted"] == "1"
+
+
+def test_regions_are_annotations_with_their_names(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """QuPath gets the regions back, derived ones included, and the overlay shows their border."""
+    outline = [[[20, 20], [120, 20], [120, 120], [20, 120], [20, 20]]]
+    drawn = {
+        "type": "Feature",
+        "properties": {"name": "infarct_core"},
+        "geometry": {"type": "Polygon", "coordinates": outline},
+    }
+    settings = dataclasses.replace(FRAME, regions=regions_document(json.dumps(drawn)), band_um=10.0)
+    measured = measure(
+        draw.fluorescence([draw.bars(200, 240)], tmp_path / "bars.png"), settings, mpp_um=0.5
+    )
+    found = features(measured, tmp_path / "objects.geojson")
+    named = {f["properties"].get("name"): f for f in found}
+    assert {"infarct_core", "peri_infarct"} <= set(named)
+    assert named["infarct_core"]["properties"]["objectType"] == "annotation"
+    area = named["infarct_core"]["properties"]["measurements"]["Area mm^2"]
+    assert area == pytest.approx(2500e-6)
+    picture = overlay(
+        measured.result, measured.image, find_objects(measured.result, measured.image)
+    )
+    assert (picture == np.array(COLOUR_OF_CLASS[REGION_CLASS])).all(axis=-1).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pickle
@@ -161,6 +162,31 @@ def test_regions_that_share_an_edge_share_no_pixel() -> None:
     assert (np.asarray(held) == 1).all()
 
 
+def test_centres_that_lie_on_an_edge_have_one_owner_in_every_window() -> None:
+    """Edges through many pixel centres, on grids of any step: no pixel twice, none left out."""
+    corners = [(0, 0), (64, 0), (64, 64), (0, 64)]
+    places = [(29.1, 9.7), (18.5, 38.5), (7.5, 27.5), (25, 35), (27, 7), (54.7, 33.3)]
+    for middle, step in itertools.product(places, (1.0, 0.5, 0.7, 0.9, 1 / 3)):
+        side = int(64 / step)
+        parts = [
+            OutlineMask(shapely.Polygon([corners[k], corners[k - 1], middle]), side, side, step)
+            for k in range(4)
+        ]
+        whole = [part[:, :] for part in parts]
+        assert (np.sum(whole, axis=0) == 1).all()
+        for part, drawn in zip(parts, whole, strict=True):
+            assert np.array_equal(part[13:, 21:], drawn[13:, 21:])
+
+
+def test_names_and_boxes_that_no_file_can_hold_do_not_reach_the_record() -> None:
+    """Half a surrogate pair becomes a question mark; a bounding box of NaN is left out."""
+    given = feature("\ud800", box(0, 0, 5, 5))
+    given["geometry"]["bbox"] = [math.nan]
+    document = regions_document(json.dumps([given]))
+    json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
+    assert list(plan_regions(document, SIZE, 0.5).shapes) == ["?"]
+
+
 def test_masks_combine_and_can_be_sent_to_another_process() -> None:
     """Where two hold and a third does not; pickled and back they are the same."""
     left, right = (OutlineMask(shapely.box(x, 0, x + 60, 50), 50, 100) for x in (0, 40))
@@ -172,6 +198,9 @@ def test_masks_combine_and_can_be_sent_to_another_process() -> None:
 
 REFUSED = {
     "no JSON": ("{", "no JSON"),
+    "too deep": ("[" * 100_000, "no JSON"),
+    "unknown kind": (feature("a", [1, 2], "Circle"), "broken geometry"),
+    "empty line": (line(), "no points"),
     "nothing": ('{"features": []}', "no region"),
     "no list": ('"abc"', "no GeoJSON"),
     "no geometry": ('[{"type": "Feature", "geometry": null}]', "no geometry"),
@@ -203,6 +232,21 @@ def test_a_midline_has_to_divide_the_image() -> None:
     for points, words in ((((-5, 0), (-5, 800)), "divide"), (((9, 9), (9, 9)), "point")):
         with pytest.raises(RegionsError, match=words):
             plan(core, line(*points))
+
+
+def test_a_core_on_both_sides_of_the_midline_is_refused() -> None:
+    """It would be compared with itself."""
+    core = feature("infarct_core", circle(500, 400, 80))
+    with pytest.raises(RegionsError, match="both sides"):
+        plan(core, line((500, 0), (500, 800)))
+
+
+def test_a_core_drawn_past_the_frame_keeps_its_band() -> None:
+    """The band runs about what was drawn; only then is it clipped."""
+    made = plan(feature("infarct_core", circle(0, 400, 100)), band_um=50, mpp_um=0.5)
+    half = math.pi * (200**2 - 100**2) / 2
+    assert made.shapes["peri_infarct"].area == pytest.approx(half, rel=0.005)
+    assert made.shapes["infarct_core"].bounds[0] == 0
 
 
 def test_an_outline_that_crosses_itself_is_what_it_encloses() -> None:

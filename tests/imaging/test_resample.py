@@ -101,10 +101,11 @@ def test_equal_pixel_sizes_are_not_resampled(write_png, stained) -> None:
         np.testing.assert_array_equal(image.read_region(0, 0, 80, 60, 0.5004), stained)
 
 
-def test_size_at_rounds_and_is_never_empty(write_png) -> None:
-    """A grid has round(size · mpp / target) pixels, and at least one."""
+def test_the_grid_holds_what_has_its_centre_in_the_image(write_png) -> None:
+    """11 px of 0.25 µm are 5 of 0.5: the sixth's centre lies on the border. At least one stays."""
     with open_image(write_png(np.zeros((3, 11), dtype=np.uint8)), 0.25) as image:
-        assert image.size_at(0.5) == (6, 2)
+        assert image.size_at(0.5) == (5, 1)
+        assert image.size_at(0.45) == (6, 2)
         assert image.size_at(15.0) == (1, 1)
         assert image.read_region(0, 0, 1, 1, 15.0).shape == (1, 1, 1)
 

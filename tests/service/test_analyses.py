@@ -93,8 +93,8 @@ def test_files_are_immutable_downloads(client: httpx.Client) -> None:
     """Every link leads to a file that may be kept, under its own media type, as a download."""
     links = post(client).json()["links"]
     assert set(links) == {
-        "self", "measurements.csv", "measurements.xlsx", "objects.geojson", "mask.ome.tif",
-        "overlay.png",
+        "self", "measurements.csv", "measurements.xlsx", "objects.geojson", "objects.csv",
+        "mask.ome.tif", "overlay.png",
     }  # fmt: skip
     for name in set(links) - {"self"}:
         answer = client.get(links[name])

@@ -1,0 +1,70 @@
+"""Vessel measurements against the libraries that one would put together for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import skan
+from scipy import ndimage
+from skimage.measure import label as label_image
+from skimage.measure import regionprops
+from skimage.morphology import skeletonize
+
+from analysis.vessels import VesselSettings, measure_vessels
+from tests.phantoms import Bools
+
+pytestmark = pytest.mark.benchmark
+SETTINGS = VesselSettings(mpp_um=0.5)
+RUNS = 3
+
+
+def network(side: int, seed: int = 1) -> Bools:
+    """Return winding vessels about 8 px wide, a quarter of the area."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.standard_normal((side, side), dtype=np.float32), 12)
+    return np.asarray(np.abs(noise) < np.quantile(np.abs(noise[::4, ::4]), 0.25))
+
+
+def median_s(run: Callable[[], object], runs: int = RUNS) -> float:
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def chain(mask: Bools) -> None:
+    """Skeleton, distances, graph and objects by scikit-image, SciPy and skan."""
+    skeleton = skeletonize(mask)
+    ndimage.distance_transform_edt(mask)
+    skan.summarize(skan.Skeleton(skeleton), separator="-")
+    regionprops(label_image(mask))
+
+
+def test_against_the_chain_of_libraries() -> None:
+    """All vessel measurements of 4096², in one process and in two, against that chain."""
+    mask = network(4096)
+    theirs = median_s(lambda: chain(mask), 2)
+    one = median_s(lambda: measure_vessels(mask, None, SETTINGS))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        run = lambda: measure_vessels(mask, None, SETTINGS, block_px=1024, executor=pool)  # noqa: E731
+        run()
+        two = median_s(run)
+    print(f"\nfraction set {mask.mean():.3f}: chain {theirs:.2f} s")
+    print(f"one process {one:.2f} s, ratio {theirs / one:.1f}")
+    print(f"two processes {two:.2f} s, ratio {theirs / two:.1f}")
+
+
+@pytest.mark.parametrize("side", [1024, 2048, 4096, 8192, 16384])
+def test_time_grows_with_the_pixels(side: int) -> None:
+    """Seconds for each megapixel, which should not depend on the size."""
+    mask = network(min(side, 4096))
+    mask = np.tile(mask, (side // mask.shape[0], side // mask.shape[1]))
+    taken = median_s(lambda: measure_vessels(mask, None, SETTINGS), 1 if side > 4096 else RUNS)
+    print(f"\n{side}²: {taken:.2f} s, {taken / (side / 1024) ** 2:.3f} s for each 1024²")
