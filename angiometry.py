@@ -408,6 +408,9 @@ def measure(
         Path | None, typer.Option(help="Outlines for QuPath, GeoJSON, or a table, CSV.")
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Picture with outlines, PNG.")] = None,
+    skeleton: Annotated[
+        Path | None, typer.Option(help="Picture with the skeleton, segments by kind, PNG.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip what the --json file already holds.")
     ] = False,
@@ -440,7 +443,13 @@ def measure(
             tta=tta,
             workers=workers,
             outputs=command.outputs(
-                json=json_, csv=csv, xlsx=xlsx, mask=mask, objects=objects, overlay=overlay
+                json=json_,
+                csv=csv,
+                xlsx=xlsx,
+                mask=mask,
+                objects=objects,
+                overlay=overlay,
+                skeleton=skeleton,
             ),
             resume=resume,
             settings=settings,

@@ -34,6 +34,7 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "objects": ".geojson",
     "objects_csv": ".csv",
     "overlay": ".png",
+    "skeleton": ".png",
 }
 STDOUT = Path("-")
 

@@ -30,6 +30,7 @@ from analysis.pipeline import SectionResult, measure_section
 from analysis.raster import write_masks
 from analysis.record import Record
 from analysis.settings import MeasureSettings
+from analysis.skeleton_picture import write_skeleton
 from imaging.open import SectionImage, open_image
 from model.bundle import load_bundle
 from model.predictor import Predictor
@@ -38,12 +39,13 @@ RECORD_NAME = "record.json"
 CSV_NAME = "measurements.csv"
 XLSX_NAME = "measurements.xlsx"
 OVERLAY_NAME = "overlay.png"
+SKELETON_NAME = "skeleton.png"
 OBJECTS_NAME = "objects.geojson"
 OBJECTS_TABLE_NAME = "objects.csv"
 MASK_NAME = "mask.ome.tif"
 PROGRESS_NAME = "progress.json"
 
-Output = Literal["json", "csv", "xlsx", "mask", "objects", "objects_csv", "overlay"]
+Output = Literal["json", "csv", "xlsx", "mask", "objects", "objects_csv", "overlay", "skeleton"]
 NAME_OF_OUTPUT: Mapping[Output, str] = {
     "json": RECORD_NAME,
     "csv": CSV_NAME,
@@ -52,6 +54,7 @@ NAME_OF_OUTPUT: Mapping[Output, str] = {
     "objects": OBJECTS_NAME,
     "objects_csv": OBJECTS_TABLE_NAME,
     "overlay": OVERLAY_NAME,
+    "skeleton": SKELETON_NAME,
 }
 _PROGRESS_EVERY_S = 0.25
 
@@ -168,8 +171,10 @@ def write_outputs(
             write_geojson(result, image, path, objects)
         elif kind == "objects_csv":
             write_objects_csv(objects, result.mpp_um, path)
-        else:
+        elif kind == "overlay":
             write_overlay(result, image, path, objects)
+        elif result.vessel_mask is not None:  # cells alone have no skeleton
+            write_skeleton(result, image, path)
     if progress is not None:
         progress("export", len(paths), len(paths))
 

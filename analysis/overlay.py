@@ -63,7 +63,7 @@ def write_overlay(
 def overlay(result: SectionResult, image: SectionImage, objects: list[SectionObject]) -> Picture:
     """Return the picture: the section with outlines, and a panel below it, uint8 (H, W, 3)."""
     picture_um = picture_mpp(image)
-    picture = _enlarged(section_picture(image, result.scalings, picture_um))
+    picture = enlarged(section_picture(image, result.scalings, picture_um))
     drawn_um = image.mpp_um * image.width_px / picture.shape[1]
     bright = image.modality == "brightfield"
     draw_outlines(picture, objects, result.mpp_um / drawn_um, bright=bright)
@@ -71,7 +71,7 @@ def overlay(result: SectionResult, image: SectionImage, objects: list[SectionObj
         _frame(picture)
     canvas = Image.fromarray(picture)
     _region_names(canvas, objects, result.mpp_um / drawn_um)
-    _scale_bar(canvas, drawn_um)
+    draw_scale_bar(canvas, drawn_um)
     return np.asarray(_with_panel(canvas, result.record), np.uint8)
 
 
@@ -112,7 +112,7 @@ def _glow(pixels: npt.NDArray[np.generic], scalings: dict[str, MarkerScaling]) -
     return np.asarray(np.rint(np.clip(light, 0.0, 255.0)), np.uint8)
 
 
-def _enlarged(picture: Picture) -> Picture:
+def enlarged(picture: Picture) -> Picture:
     """Return a small picture enlarged by a whole factor."""
     factor = _SHORTEST_LONG_SIDE_PX // max(picture.shape[:2])
     # A strip of a few pixels stays small in its short side: enlarging keeps its shape.
@@ -195,7 +195,7 @@ def bar_label(length_um: float) -> str:
     return f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
 
 
-def _scale_bar(canvas: Image.Image, drawn_um: float) -> None:
+def draw_scale_bar(canvas: Image.Image, drawn_um: float) -> None:
     """Draw the scale bar at the bottom right, white within black."""
     length_um = bar_um(canvas.width * drawn_um)
     length_px = length_um / drawn_um

@@ -190,7 +190,7 @@ def tally_block(
     profiles, profile_parts = block_profiles(
         inside, within, (core.y, core.x), shape, settings.reach_px, settings.min_profile_px
     )
-    window, place = _window(mask, tile, shape, settings)
+    window, place = block_window(mask, tile, shape, settings)
     skeleton = skeleton_of(window, settings.max_radius_px)
     counts, parts = settle(cut(skeleton, place, within), width, complete=False)
     length, weight, moment, histogram = _lengths(skeleton, window, place, within, settings)
@@ -234,7 +234,7 @@ def _wide_px(skeleton: Skeleton, place: Place, members: list[Bools]) -> Ints:
     return np.array([np.count_nonzero(wide & member) for member in members])
 
 
-def _window(
+def block_window(
     mask: Bools, tile: Tile, shape: tuple[int, int], settings: VesselSettings
 ) -> tuple[Bools, Place]:
     """Return the core with the halo that its vessels need, mirrored beyond the image."""

@@ -26,7 +26,7 @@ from service.exporter import Exporter
 from service.form import AnalysisRequest, parse_form
 from service.models import ModelRegistry
 from service.settings import Settings
-from service.store import FILES, SECOND_MASK, UPLOAD_DIR, Store
+from service.store import FILES, UPLOAD_DIR, Store
 from service.uploads import Body, Upload, boundary_of, declared_size, receive_form
 
 _log = structlog.get_logger("angiometry.analyses")
@@ -196,8 +196,8 @@ def digest_of(upload: Upload) -> str:
 def succeeded(analysis_id: uuid.UUID, measured: worker.Measured) -> dict[str, Any]:
     """Return the envelope of a finished analysis, with links to the files it has."""
     here = f"/v1/analyses/{analysis_id}"
-    names = set(FILES) - (set() if measured.has_two_masks else {SECOND_MASK})
-    files = {name: f"{here}/files/{name}" for name in FILES if name in names}
+    names = [name for name in FILES if name not in measured.absent_files]
+    files = {name: f"{here}/files/{name}" for name in names}
     return {
         "id": str(analysis_id),
         "state": "succeeded",

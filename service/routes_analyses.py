@@ -31,6 +31,7 @@ FileName = Literal[
     "mask.ome.tif",
     "mask_vegf_cell.ome.tif",
     "overlay.png",
+    "skeleton.png",
 ]
 
 

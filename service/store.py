@@ -22,6 +22,7 @@ STORE_NAME = "probabilities.npy"
 PENDING_NAME = "pending.pickle"
 """What the exports of a measured image are drawn from, until they are there."""
 
+SKELETON_NAME = "skeleton.png"
 SECOND_MASK = "mask_vegf_cell.ome.tif"
 FILES = {
     "measurements.csv": "text/csv; charset=utf-8",
@@ -31,6 +32,7 @@ FILES = {
     "mask.ome.tif": "image/tiff",
     SECOND_MASK: "image/tiff",
     "overlay.png": "image/png",
+    SKELETON_NAME: "image/png",
 }
 """Every file of an analysis that may be asked for, with its media type."""
 

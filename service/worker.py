@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import WorkerLimitError
 from service.form import AnalysisRequest
-from service.store import PENDING_NAME, UPLOAD_DIR
+from service.store import PENDING_NAME, SECOND_MASK, SKELETON_NAME, UPLOAD_DIR
 
 if TYPE_CHECKING:
     from analysis.engine import Output
@@ -67,9 +67,11 @@ class Measured:
     tiles: int
 
     @property
-    def has_two_masks(self) -> bool:
-        """Whether vessels and cells have a mask each."""
-        return len(self.record["image"]["markers"]) > 1
+    def absent_files(self) -> set[str]:
+        """Return which of the files of an analysis its markers do not lead to."""
+        markers = self.record["image"]["markers"]
+        absent = set() if len(markers) > 1 else {SECOND_MASK}
+        return absent if "CD31" in markers else absent | {SKELETON_NAME}
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def finish(folder: Path, *, keep_upload: bool) -> None:
     # The folder has moved since.
     store = dataclasses.replace(pending.result.store, path=folder / pending.result.store.path.name)
     result = dataclasses.replace(pending.result, store=store)
-    wanted: tuple[Output, ...] = ("overlay", "objects", "objects_csv", "mask", "xlsx")
+    wanted: tuple[Output, ...] = ("overlay", "objects", "objects_csv", "mask", "skeleton", "xlsx")
     with pending.source.open(folder) as image:
         write_outputs(result, image, {kind: folder / NAME_OF_OUTPUT[kind] for kind in wanted})
     if not keep_upload:

@@ -7,6 +7,7 @@ const DOWNLOADS = [
   ["measurements.csv", "Table (CSV)"],
   ["measurements.xlsx", "Workbook (Excel)"],
   ["overlay.png", "Outlines (PNG)"],
+  ["skeleton.png", "Skeleton (PNG)"],
   ["objects.csv", "Objects (CSV)"],
   ["objects.geojson", "Objects (GeoJSON, QuPath)"],
   ["mask.ome.tif", "Mask (OME-TIFF)"],
