@@ -29,8 +29,9 @@ $(VENV)/.everything: pyproject.toml constraints.txt | $(BIN)/python
 run: $(VENV)/.serving  ## Start the service with the shipped model on 127.0.0.1:8000
 	$(BIN)/angiometry serve
 
-docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI
+docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and draw the pictures
 	$(BIN)/python docs/refresh.py
+	$(BIN)/python -m docs.pictures
 
 test: $(VENV)/.everything  ## Run the tests
 	$(BIN)/python -m pytest

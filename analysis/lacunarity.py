@@ -111,7 +111,8 @@ def _box_sums(mask: Bools, side: int) -> npt.NDArray[np.int32]:
         normalize=False, borderType=cv2.BORDER_CONSTANT,
     )  # fmt: skip
     height, width = mask.shape
-    return np.ascontiguousarray(sums[: height - side + 1, : width - side + 1], np.int32)
+    # A view: OpenCV sums rows that lie apart in memory as well.
+    return np.asarray(sums[: height - side + 1, : width - side + 1], np.int32)
 
 
 def lacunarity_of(tally: LacunarityTally, region: int, mpp_um: float) -> tuple[Lacunarity, str]:

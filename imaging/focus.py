@@ -117,8 +117,10 @@ def _slope_energy(plane: NDArray[np.float32], sigma_px: float) -> NDArray[np.flo
     smooth = cv2.GaussianBlur(plane, (0, 0), sigma_px)
     energy = np.zeros_like(_window_means(plane))
     for order in ((1, 0), (0, 1)):
-        slope = cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=1, scale=0.5)
-        energy += _window_means(slope * slope) - _window_means(slope) ** 2
+        slope = np.asarray(
+            cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=1, scale=0.5), dtype=np.float32
+        )
+        energy += _window_means(slope**2) - _window_means(slope) ** 2
     return np.maximum(energy, 0.0)
 
 

@@ -46,7 +46,7 @@ def unexplained_share(od: NDArray[np.float32], vectors: StainVectors) -> float |
     stained = od[(od.mean(axis=1) > _STAINED_OD) & (od.max(axis=1) < _BLACK_OD)]
     if len(stained) < _MIN_STAINED_PX:
         return None
-    dab, hematoxylin, residual = np.maximum(separate(stained, vectors), -np.inf).T
+    dab, hematoxylin, residual = separate(stained, vectors).T
     swing = _HEMATOXYLIN_SWING * np.maximum(hematoxylin, 0.0) + _DAB_SWING * np.maximum(dab, 0.0)
     unexplained = np.maximum(-residual, 0.0) + np.maximum(residual - swing, 0.0)
     total = float(np.linalg.norm(stained, axis=1).sum())
@@ -114,7 +114,6 @@ def _opened(density: NDArray[np.float32], mpp_um: float) -> NDArray[np.float32]:
     coarse = cv2.resize(np.maximum(density, 0.0), size, interpolation=cv2.INTER_AREA)
     side = max(1, round(_FOLD_WIDTH_UM / (mpp_um * step))) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    # A closing first mends the band where a white lumen runs through it.
     return np.asarray(
         cv2.morphologyEx(coarse, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE),
         dtype=np.float32,
