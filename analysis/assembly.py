@@ -56,6 +56,7 @@ class Parts:
     areas: Sequence[MeasuredArea]
     pairs: Sequence[tuple[str, str]]
     uncertainty: tuple[Mapping[str, Any], ...]
+    quality: Mapping[str, Any]
     timings_s: Mapping[str, float]
 
 
@@ -73,6 +74,7 @@ def assemble(parts: Parts, *, analysis_id: str | None = None, name: str | None =
         regions=regions,
         comparisons=comparisons(parts.areas, regions, parts.pairs),
         uncertainty=parts.uncertainty,
+        quality=parts.quality,
         parity=parity(parts.areas) if settings.parity else None,
         timings_s=dict(parts.timings_s) | {"total": round(sum(parts.timings_s.values()), 6)},
         warnings=_warnings(parts),

@@ -192,6 +192,10 @@ def _report(outcomes: Sequence[Outcome], console: Console) -> int:
     for outcome in outcomes:
         for warning in (outcome.record or {}).get("warnings", ()):
             warnings[warning] = warnings.get(warning, 0) + 1
+        quality = (outcome.record or {}).get("quality") or {"reasons": ()}
+        for reason in quality["reasons"]:
+            text = f"image quality ({quality['verdict']}): {reason}"
+            warnings[text] = warnings.get(text, 0) + 1
     for warning, count in warnings.items():
         of = f" ({count} images)" if count > 1 else ""
         console.print(f"warning: {warning}{of}", highlight=False, markup=False, soft_wrap=True)

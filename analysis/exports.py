@@ -32,7 +32,7 @@ class Row:
 
     region: str
     measurement: str
-    value: float | int | None
+    value: float | int | str | None
     unit: str
     ci95_low: float | None
     ci95_high: float | None
@@ -55,7 +55,10 @@ class Row:
 
 
 def rows(record: Record) -> Iterator[Row]:
-    """Yield every region × measurement of `record`; parts not measured are one row each."""
+    """Yield every region × measurement of `record`; parts not measured are one row each.
+
+    The verdict on the image's quality comes last, with the advice as its note.
+    """
     intervals = {(entry["region"], entry["path"]): entry for entry in record.uncertainty}
     for region in record.regions:
         seen = set()
@@ -75,6 +78,24 @@ def rows(record: Record) -> Iterator[Row]:
         for path in ("vessels", "cells", "association"):
             if getattr(region, path) is None and path not in seen:
                 yield Row(region.name, path, None, "", None, None, reason_of(region.reasons, path))
+    if record.quality is not None:
+        yield _verdict(record, record.quality)
+
+
+def _verdict(record: Record, quality: Mapping[str, Any]) -> Row:
+    advice = harmless(" ".join(quality["reasons"]))
+    region = record.regions[0].name
+    return Row(region, "quality.verdict", quality["verdict"], "", None, None, "", advice)
+
+
+def _checks(quality: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Yield each check of the image's quality as a row of the workbook."""
+    for name, check in quality.items():
+        if isinstance(check, Mapping):
+            state = {True: "pass", False: "fail", None: check.get("reason", "")}[check["pass"]]
+            limit = check["limit"]
+            shown = " to ".join(map(str, limit)) if isinstance(limit, list) else limit
+            yield [name, check["value"], check["unit"], shown, harmless(state)]
 
 
 def caution_of(path: str) -> str:
@@ -139,6 +160,9 @@ def write_xlsx(
         names = tuple(record.comparisons[0])
         lines = ([_cell(entry[name]) for name in names] for entry in record.comparisons)
         _fill(book.create_sheet(), "comparisons", names, lines)
+    if record.quality is not None:
+        heads = ("check", "value", "unit", "limit", "result")
+        _fill(book.create_sheet(), "quality", heads, _checks(record.quality))
     if object_columns:
         kept = itertools.islice(objects, _MOST_ROWS)
         _fill(book.create_sheet(), "objects", object_columns, (map(_cell, row) for row in kept))

@@ -271,6 +271,8 @@ def headlines(record: Record) -> list[tuple[str, str]]:
             ("VEGF-positive cells", _number(cells.positive_count, "")),
             ("VEGF-positive cell density", _number(cells.positive_density_per_mm2, "/mm²")),
         ]
+    if record.quality is not None:
+        lines.append(("image quality", str(record.quality["verdict"])))
     return lines
 
 

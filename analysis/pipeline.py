@@ -23,6 +23,7 @@ from analysis.distances import DistanceSummary
 from analysis.errors import MarkerImageError
 from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask, TissueMask
 from analysis.prediction import box_of, predict_section
+from analysis.quality import judge
 from analysis.record import Record
 from analysis.regions import plan_regions
 from analysis.settings import MeasureSettings
@@ -30,6 +31,7 @@ from analysis.uncertainty import THRESHOLD_SHIFT, entry
 from analysis.vessels import VesselOutcome, VesselSettings, finish, fold_vessels
 from imaging.markers import MarkerScaling, fit_scaling, marker_intensity
 from imaging.open import SectionImage
+from imaging.quality import pixel_quality
 from imaging.tiles import Window
 from imaging.tissue import find_tissue
 from model.predictor import Predictor
@@ -153,6 +155,9 @@ def measure_section(
         tissue = find_tissue(image, settings.tissue_file or settings.tissue)
         scalings = {m: fit_scaling(image, m, tissue) for m in settings.markers}
         report("scale", 1, 1)
+    with clock.stage("quality"):
+        pixels = pixel_quality(image, tissue, settings.markers, scalings, metadata.mpp_um)
+        quality = judge(pixels, image_mpp_um=image.mpp_um, model_mpp_um=metadata.mpp_um)
     with clock.stage("predict"):
         store = predict_section(
             image, predictor, scalings, tissue, workdir=workdir, tta=settings.tta, progress=report
@@ -172,7 +177,16 @@ def measure_section(
         entries = _uncertainty(store, areas, settings, grid_um, measured, executor)
         report("thresholds", 1, 1)
     parts = Parts(
-        image, predictor, settings, scalings, tissue, measured, areas.pairs, entries, clock.seconds
+        image,
+        predictor,
+        settings,
+        scalings,
+        tissue,
+        measured,
+        areas.pairs,
+        entries,
+        quality,
+        clock.seconds,
     )
     record = assemble(parts, analysis_id=analysis_id, name=name)
     return SectionResult(record, store, settings, grid_um, omega, scalings)

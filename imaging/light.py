@@ -19,8 +19,13 @@ _MIN_PILE_UP_SHARE = 1e-4
 _WINDOW_PX, _SMALL_WINDOW_PX = 128, 64
 _MIN_WINDOWS = 9
 # Expectiles this low follow the lightest windows and ignore those that hold darker tissue.
-_ENVELOPE = 0.1
+_ENVELOPE = 0.02
 _FITS = 20
+# Background of fluorescence lies between signals, which may cover half of a window. Where it is
+# less than four times noise or rounding, its level tells of them.
+_DARK_PERCENTILE = 25.0
+_MIN_BACKGROUND_SD = 4.0
+_CORRELATED_PX = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,11 @@ def levels(
     percentile : float
         Which percentile of a window is its background.
     """
-    small = len(planes) == 1 and min(planes[0].shape) < 3 * _WINDOW_PX
-    side = _SMALL_WINDOW_PX if small else _WINDOW_PX
+    shortest = min(min(plane.shape) for plane in planes)
+    side = _SMALL_WINDOW_PX if shortest < 3 * _WINDOW_PX else _WINDOW_PX
+    if len(planes) > 1:
+        # Scattered samples are not fitted, so that each is one window, as wide as it is.
+        side = shortest
     values, positions = [], []
     for index, plane in enumerate(planes):
         height, width = plane.shape
@@ -119,6 +127,36 @@ def levels(
                 positions.append((2 * centre[0] - 1, 2 * centre[1] - 1))
     where = np.asarray(positions, dtype=np.float64) if len(planes) == 1 else None
     return Levels(np.asarray(values, dtype=np.float64), where)
+
+
+def uneven_background(
+    planes: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]], noise_sd: float
+) -> float | None:
+    """Return how much the background of a fluorescence plane changes, as a share of its median.
+
+    None where the field is too small, or the background drowns in noise of the SD given.
+    """
+    spread = levels(planes, masks, _DARK_PERCENTILE).spread()
+    if spread is None or spread[0] < _MIN_BACKGROUND_SD * max(noise_sd, 1.0):
+        return None
+    return spread[1] / spread[0]
+
+
+def correlation(
+    first: Sequence[NDArray[Any]],
+    second: Sequence[NDArray[Any]],
+    masks: Sequence[NDArray[np.bool_]],
+) -> float:
+    """Return the correlation of two planes over tissue, 0 where one of them is constant."""
+    values = [
+        np.concatenate([plane[mask] for plane, mask in zip(planes, masks, strict=True)])
+        for planes in (first, second)
+    ]
+    step = max(1, len(values[0]) // _CORRELATED_PX)
+    a, b = (part[::step].astype(np.float64) for part in values)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0
 
 
 def _envelope(values: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.focus import Focus, measure_focus
-from imaging.light import clipped_brightfield, clipped_fluorescence, levels
+from imaging.light import (
+    clipped_brightfield,
+    clipped_fluorescence,
+    correlation,
+    levels,
+    uneven_background,
+)
 from imaging.markers import MarkerScaling
 from imaging.sampling import tissue_samples
 from imaging.staining import counterstain_od, fold_share, unexplained_share
@@ -31,15 +37,24 @@ Masks = Sequence[NDArray[np.bool_]]
 
 # Stains are looked at where camera noise is averaged away and a nucleus is still 3 pixels wide.
 _STAIN_GRID_UM = 2.0
-# Lightest and darkest percentile of a window: glass through gaps, or the dark between signals.
-_LIGHTEST_PERCENTILE, _DARKEST_PERCENTILE = 1.0, 10.0
-# What compression and rounding leave of empty glass slopes less, in grey levels of 255 per pixel.
-_FAINTEST_SLOPE = 0.14
-# Under this level rounding alone is a quarter of the background.
-_MIN_BACKGROUND_LEVEL = 4.0
-_CORRELATED_PX = 200_000
+# Of a window of tissue; the lightest part is what glass shows of itself through gaps.
+_LIGHTEST_PERCENTILE = 1.0
+# Noise, compression and rounding on empty glass slope by 0.2 grey levels of 255 per pixel at most;
+# pale tissue by 1.9 and more.
+_FAINTEST_SLOPE = 0.4
 
-_NOTHING_SEEN = "nothing stands out from the noise"
+_MEASURES = (
+    "blur_um",
+    "clipped_fraction",
+    "background_od",
+    "unevenness",
+    "stain_residual",
+    "counterstain_od",
+    "fold_fraction",
+    "nuclei_correlation",
+)
+
+_NOTHING_SEEN = "too little stands out from the noise"
 _BRIGHTFIELD_ONLY = "only brightfield stains are unmixed"
 _TOO_SMALL = "the field is too small"
 
@@ -153,17 +168,6 @@ def pixel_quality(
     )
 
 
-_MEASURES = (
-    "blur_um",
-    "clipped_fraction",
-    "background_od",
-    "unevenness",
-    "stain_residual",
-    "counterstain_od",
-    "fold_fraction",
-    "nuclei_correlation",
-)
-
 _Values = dict[str, float | None]
 
 
@@ -205,21 +209,23 @@ def _fluorescence(
     tiles: Tiles, masks: Masks, scalings: Sequence[MarkerScaling]
 ) -> tuple[_Values, dict[str, str], Focus]:
     """Return the measures of a fluorescence section, why some are missing, and its focus."""
-    stained = [s.marker_plane.channel for s in scalings if s.marker_plane is not None]
+    markers = [scaling.marker_plane for scaling in scalings if scaling.marker_plane is not None]
+    stained = [marker.channel for marker in markers]
     nuclei = scalings[0].nuclei_plane
     channels = stained if nuclei is None else [*stained, nuclei.channel]
     planes = {channel: [tile[..., channel] for tile in tiles] for channel in channels}
     # The plane with most contrast carries the focus: a marker may be absent from a section.
     seen = [measure_focus(planes[channel], masks) for channel in channels]
-    focus = max(seen, key=lambda one: one.contrast or 0.0)
+    focus = max(seen, key=lambda f: (not f.blank, f.blur_px is not None, f.contrast or 0.0))
+    uneven = [uneven_background(planes[m.channel], masks, m.noise_sd) for m in markers]
     values: _Values = {
         "clipped_fraction": max(
             clipped_fluorescence(planes[c], masks, scalings[0].full_scale) for c in stained
         ),
-        "unevenness": _uneven_background([planes[c] for c in stained], masks),
+        "unevenness": max((one for one in uneven if one is not None), default=None),
         "nuclei_correlation": None
         if nuclei is None
-        else max(_correlation(planes[c], planes[nuclei.channel], masks) for c in stained),
+        else max(correlation(planes[c], planes[nuclei.channel], masks) for c in stained),
     }
     reasons = dict.fromkeys(("stain_residual", "counterstain_od"), _BRIGHTFIELD_ONLY)
     reasons["background_od"] = "fluorescence has no optical density"
@@ -239,26 +245,3 @@ def _stain_grid(tiles: Tiles, masks: Masks, mpp_um: float) -> tuple[Tiles, Masks
         shrunk = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         small_masks.append(shrunk > 0)
     return small, small_masks, mpp_um * step
-
-
-def _uneven_background(planes: Sequence[Tiles], masks: Masks) -> float | None:
-    """Return the greatest change of a plane's dark level, as a share of its median."""
-    found = []
-    for plane in planes:
-        spread = levels(plane, masks, _DARKEST_PERCENTILE).spread()
-        if spread is not None and spread[0] >= _MIN_BACKGROUND_LEVEL:
-            found.append(spread[1] / spread[0])
-    return max(found, default=None)
-
-
-def _correlation(first: Tiles, second: Tiles, masks: Masks) -> float:
-    """Return the correlation of two planes over tissue, 0 where one of them is constant."""
-    values = [
-        np.concatenate([plane[mask] for plane, mask in zip(planes, masks, strict=True)])
-        for planes in (first, second)
-    ]
-    step = max(1, len(values[0]) // _CORRELATED_PX)
-    a, b = (part[::step].astype(np.float64) for part in values)
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale > 0 else 0.0

@@ -21,9 +21,11 @@ _HEMATOXYLIN_SWING, _DAB_SWING = 0.6, 0.13
 _FOLD_GRID_UM = 4.0
 _FOLD_WIDTH_UM = 20.0
 _FOLD_LENGTH_UM = 100.0
-_FOLD_ELONGATION = 2.0
-# Two layers absorb twice as much as one, in every colour alike.
-_FOLD_GAIN, _FOLD_RISE_OD, _FOLD_HUE = 1.5, 0.05, 1.35
+_FOLD_ELONGATION = 1.5
+# Two layers absorb twice as much as one, in every colour alike, and less of it shows where glass
+# has a density of its own. So chosen, 2 of 100 drawn sections and none of 20 published fields are
+# thought folded (by brown blotches); of 40 drawn double layers 14 are found, the less pale ones.
+_FOLD_GAIN, _FOLD_RISE_OD, _FOLD_HUE = 1.3, 0.03, 1.2
 _LEAST_OD = 0.01
 
 
@@ -81,8 +83,8 @@ def fold_share(
 ) -> float | None:
     """Return the share of tissue that lies upon itself.
 
-    Bands wider than 20 µm and longer than 100 µm that absorb at least 1.5 times as much as tissue
-    does in the middle, in all three colours alike, and by 0.05 more. Folds of pale tissue, whose
+    Bands wider than 20 µm and longer than 100 µm that absorb at least 1.3 times as much as the
+    tissue's median, in all three colours alike, and by 0.03 more. Folds of pale tissue, whose
     double layer is no darker than that, are not seen.
 
     Parameters
@@ -136,7 +138,7 @@ def _doubled(density: NDArray[np.float32], middle: NDArray[np.float32]) -> NDArr
 
 def _bands(mask: NDArray[np.bool_], mpp_um: float) -> int:
     """Return how many pixels belong to long bands."""
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     # Beyond the frame a band goes on.
     padded = cv2.copyMakeBorder(closed, 1, 1, 1, 1, cv2.BORDER_REPLICATE)

@@ -40,9 +40,30 @@ function summary(record, region) {
       element("p", { class: "help" }, `${image.markers.join(" + ")} · ${image.modality} · ${image.width_px} × ${image.height_px} px at ${image.mpp_um} µm/px`)),
     facts.length ? element("dl", { class: "facts" }, ...facts)
       : element("p", {}, "Nothing that the marker shows was found; the table says what could not be measured and why."),
+    ...quality(record),
     ...(record.warnings.length ? [element("div", { class: "warnings" },
       element("strong", {}, "Mind before you use these numbers"),
       element("ul", {}, ...record.warnings.map((warning) => element("li", {}, capital(warning)))))] : []));
+}
+
+const VERDICTS = {
+  ok: "Image quality: ok",
+  caution: "Image quality: caution",
+  reject: "Image quality: do not use these numbers",
+};
+
+function quality(record) {
+  if (!record.quality) return [];
+  const { verdict, reasons } = record.quality;
+  const checks = Object.entries(record.quality).filter(([, check]) => check && check.limit !== undefined);
+  return [element("div", { class: `quality ${verdict}` },
+    element("strong", {}, VERDICTS[verdict]),
+    ...(reasons.length ? [element("ul", {}, ...reasons.map((reason) => element("li", {}, capital(reason))))] : []),
+    element("details", {}, element("summary", {}, "Every check"),
+      element("table", {}, element("tbody", {}, ...checks.map(([name, check]) => element("tr", {},
+        element("th", { scope: "row" }, capital(name.replaceAll("_", " "))),
+        element("td", { class: "number" }, check.value === null ? "" : String(check.value)),
+        element("td", {}, { true: "passes", false: "fails" }[check.pass] ?? check.reason ?? "")))))))];
 }
 
 function viewer(overlayUrl, original, record) {

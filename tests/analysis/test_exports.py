@@ -39,7 +39,7 @@ def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
     found = lines(text)
     paths = [line["measurement"] for line in found]
     wanted = [path for path, _ in flatten(record.regions[0])]
-    assert paths == [*wanted, "cells", "association"]
+    assert paths == [*wanted, "cells", "association", "quality.verdict"]
     area = next(line for line in found if line["measurement"] == "vessels.area_fraction")
     assert record.regions[0].vessels is not None
     assert float(area["value"]) == pytest.approx(record.regions[0].vessels.area_fraction)
@@ -109,11 +109,11 @@ def test_numbers_stay_numbers(record: Record) -> None:
     assert "vessels.tortuosity_mean,-1.5,1," in text
 
 
-def test_workbook_has_three_sheets(record: Record, tmp_path: Path) -> None:
+def test_workbook_has_a_sheet_for_each_part(record: Record, tmp_path: Path) -> None:
     """Summary, regions and settings; the regions sheet holds the table's rows."""
     write_xlsx(record, tmp_path / "book.xlsx")
     book = openpyxl.load_workbook(tmp_path / "book.xlsx")
-    assert book.sheetnames == ["summary", "regions", "settings"]
+    assert book.sheetnames == ["summary", "regions", "quality", "settings"]
     values = list(book["regions"].values)
     assert values[0] == COLUMNS
     assert [row[1] for row in values[1:]] == [row.measurement for row in rows(record)]
