@@ -70,7 +70,7 @@ augmentation. "False area" is the predicted area fraction where nothing of the t
   trained on.{vessmap_limit}
 - A good score on synthetic sections says that the network learnt the generator, not that it reads a
   real stain.
-{never_tested}- Expect faults where a thin wall surrounds an unstained lumen (filled in part only), at
+{never_tested}- Expect faults where a thin wall surrounds an unstained lumen (filled in part), at
   erythrocytes and small brown blotches, folds, at the image's own border, and, in a section without
   vessels, on bright netted autofluorescence: scaling by the section's own range enlarges it.
 """
