@@ -65,6 +65,15 @@ class DistanceTally:
     vessel_cell: Ints
     hidden_cell: Ints
 
+    @classmethod
+    def nothing(cls, regions: int) -> DistanceTally:
+        """Return the tally of a block that was not looked at."""
+        none, counts = np.empty(0, np.int64), np.zeros((regions, _BINS), np.int64)
+        per_region = np.zeros(regions, np.int64)
+        return cls(
+            counts, counts, counts, per_region, none, np.empty((0, regions), int), none, none
+        )
+
     @staticmethod
     def merge(parts: Sequence[DistanceTally]) -> DistanceTally:
         """Add the tallies of disjoint blocks."""

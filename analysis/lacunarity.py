@@ -41,6 +41,11 @@ class LacunarityTally:
     mass: npt.NDArray[np.float64]
     square: npt.NDArray[np.float64]
 
+    @classmethod
+    def nothing(cls, regions: int) -> LacunarityTally:
+        """Return the tally of a block that was not looked at."""
+        return cls(*np.zeros((3, regions, len(BOXES_UM))))
+
     @staticmethod
     def merge(parts: Sequence[LacunarityTally]) -> LacunarityTally:
         """Add the tallies of disjoint blocks."""

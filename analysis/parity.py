@@ -39,6 +39,11 @@ class ParityTally:
     outline: tuple[npt.NDArray[np.float32], ...]
     radii: Ints
 
+    @classmethod
+    def nothing(cls, regions: int) -> ParityTally:
+        """Return the tally of a block that was not looked at."""
+        return cls((np.empty((0, 2), np.float32),) * regions, np.zeros((regions, 1), np.int64))
+
     @staticmethod
     def merge(parts: Sequence[ParityTally]) -> ParityTally:
         """Add the tallies of disjoint blocks."""

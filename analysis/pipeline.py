@@ -5,7 +5,7 @@ Letters: K targets stored, H, W pixels of the model's grid.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,6 +250,8 @@ def _vessels(
     grid_um: float,
     report: Progress,
     executor: Executor | None,
+    *,
+    densities_only: bool = False,
 ) -> VesselsOfAreas | None:
     if VESSEL not in store.targets:
         return None
@@ -263,6 +265,7 @@ def _vessels(
         block_px=settings.block_px,
         executor=executor,
         progress=lambda done, total: report("vessels", done, total),
+        densities_only=densities_only,
     )
     distances = DistanceSummary(tally.distances, mask.shape, grid_um)
     return VesselsOfAreas(finish(tally, chosen, mask.shape), distances, mask)
@@ -326,10 +329,14 @@ def _uncertainty(
     executor: Executor | None,
 ) -> tuple[dict[str, Any], ...]:
     """Return the record's intervals, with the densities at thresholds lower and higher."""
-    beside = [
-        _at_threshold(store, areas, settings.shifted(shift), grid_um, executor)
-        for shift in (-THRESHOLD_SHIFT, THRESHOLD_SHIFT)
-    ]
+    moved = [settings.shifted(shift) for shift in (-THRESHOLD_SHIFT, THRESHOLD_SHIFT)]
+    # NumPy and OpenCV let go of the interpreter while they compute.
+    with ThreadPoolExecutor(len(moved)) as threads:
+        beside = list(
+            threads.map(
+                lambda chosen: _at_threshold(store, areas, chosen, grid_um, executor), moved
+            )
+        )
     return tuple(
         entry(area.name, interval, *(values[number].get(interval.path) for values in beside))
         for number, area in enumerate(measured)
@@ -347,7 +354,7 @@ def _at_threshold(
     """Return the densities of each region, by path, at the thresholds of `settings`."""
     found: list[dict[str, float | None]] = [{} for _ in areas.names]
     if VESSEL in store.targets:
-        vessels = _vessels(store, areas, settings, grid_um, silent, executor)
+        vessels = _vessels(store, areas, settings, grid_um, silent, executor, densities_only=True)
         assert vessels is not None
         for values, outcome in zip(found, vessels.outcomes, strict=True):
             for interval in outcome.intervals:

@@ -20,7 +20,7 @@ from analysis.profiles import ProfileParts, block_profiles, join_profiles
 from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
 from analysis.skeleton import Skeleton, full_halo_px, halo_px, mirror, skeleton_of
 from analysis.widths import free_pixels, normals, widths
-from imaging.tiles import Tile
+from imaging.tiles import Tile, Window
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -166,6 +166,8 @@ def tally_block(
     shape: tuple[int, int],
     settings: VesselSettings,
     hidden: Bools | None = None,
+    *,
+    densities_only: bool = False,
 ) -> VesselTally:
     """Measure one block.
 
@@ -182,6 +184,8 @@ def tally_block(
         What to count and from what size on.
     hidden
         Excluded pixels (h, w), beyond which no vessel can be seen; None where nothing is excluded.
+    densities_only
+        Leave out widths, distances, lacunarity and parity, which take half of the time.
     """
     core, width = tile.core, shape[1]
     inside = np.ascontiguousarray(mask[tile.core_in_outer])
@@ -193,35 +197,55 @@ def tally_block(
     window, place = block_window(mask, tile, shape, settings)
     skeleton = skeleton_of(window, settings.max_radius_px)
     counts, parts = settle(cut(skeleton, place, within), width, complete=False)
-    length, weight, moment, histogram = _lengths(skeleton, window, place, within, settings)
+    length = _lengths(skeleton, place, within, quadrats)
     members = [np.ones(inside.shape, np.bool_)] if within is None else list(within)
     vessels = [member & inside for member in members]
-    owned = _owned(skeleton, place)
-    y, x = skeleton.graph.y[owned] + place.y, skeleton.graph.x[owned] + place.x
+    if densities_only:
+        more = _nothing_more(len(members))
+    else:
+        more = {
+            **_widths(skeleton, window, place, within, settings),
+            "distances": tally_distances(mask, hidden, within, tile, shape),
+            "lacunarity": tally_lacunarity(mask, regions, tile, shape, settings.mpp_um),
+            "cover": Cover.of_block(within, core),
+            "parity": _parity(skeleton, place, within, vessels, settings),
+        }
     return VesselTally(
         region_px=count_pixels(quadrats, members, (core.y, core.x)),
         vessel_px=count_pixels(quadrats, vessels, (core.y, core.x)),
         wide_px=_wide_px(skeleton, place, members),
         length=length,
-        width_weight=weight,
-        width_moment=moment,
-        width_histogram=histogram,
         profiles=profiles,
         counts=counts,
-        distances=tally_distances(mask, hidden, within, tile, shape),
-        lacunarity=tally_lacunarity(mask, regions, tile, shape, settings.mpp_um),
-        cover=Cover.of_block(within, core),
-        parity=tally_parity(
-            vessels,
-            core,
-            skeleton,
-            _members(within, y - core.y, x - core.x),
-            owned,
-            settings.max_radius_px,
-        ),
         profile_parts=profile_parts,
         graph_parts=parts,
+        **more,
     )
+
+
+def _nothing_more(regions: int) -> dict[str, Any]:
+    """Return empty tallies of what no density needs."""
+    none = np.zeros(regions, np.int64)
+    return {
+        "width_weight": none,
+        "width_moment": none,
+        "width_histogram": np.zeros((regions, 1), np.int64),
+        "distances": DistanceTally.nothing(regions),
+        "lacunarity": LacunarityTally.nothing(regions),
+        "cover": Cover(),
+        "parity": ParityTally.nothing(regions),
+    }
+
+
+def _parity(
+    skeleton: Skeleton, place: Place, within: Bools | None, vessels: list[Bools],
+    settings: VesselSettings,
+) -> ParityTally:  # fmt: skip
+    owned = _owned(skeleton, place)
+    y, x = skeleton.graph.y[owned] + place.y, skeleton.graph.x[owned] + place.x
+    core = Window(place.left, place.top, place.right - place.left, place.bottom - place.top)
+    members = _members(within, y - place.top, x - place.left)
+    return tally_parity(vessels, core, skeleton, members, owned, settings.max_radius_px)
 
 
 def _wide_px(skeleton: Skeleton, place: Place, members: list[Bools]) -> Ints:
@@ -258,24 +282,29 @@ def _owned(skeleton: Skeleton, place: Place) -> Ints:
 
 
 def _lengths(
+    skeleton: Skeleton, place: Place, regions: Bools | None, quadrats: QuadratGrid
+) -> QuadratSums:
+    """Return the length of the core's skeleton by quadrat."""
+    pixel = _owned(skeleton, place)
+    y, x = skeleton.graph.y[pixel] + place.y, skeleton.graph.x[pixel] + place.x
+    members = np.stack(_members(regions, y - place.top, x - place.left), axis=1)
+    part = skeleton.graph.length_by_pixel()[pixel]
+    return QuadratSums.collect(quadrats.of(y, x), members * part[:, None])
+
+
+def _widths(
     skeleton: Skeleton, window: Bools, place: Place, regions: Bools | None, settings: VesselSettings
-) -> tuple[QuadratSums, Ints, Ints, Ints]:
-    """Return length by quadrat, and weight, moment and histogram of the widths, by region."""
+) -> dict[str, Ints]:
+    """Return weight, moment and histogram of the widths, by region."""
     graph = skeleton.graph
-    y, x = graph.y + place.y, graph.x + place.x
-    part = graph.length_by_pixel()
-    owned = place.in_core(y, x) & ~skeleton.rim
-    pixel = np.flatnonzero(owned)
-    members = np.stack(_members(regions, y[pixel] - place.top, x[pixel] - place.left), axis=1)
-    length = QuadratSums.collect(
-        QuadratGrid.over(place.width, settings.mpp_um).of(y[pixel], x[pixel]),
-        members * part[pixel, None],
-    )
+    owned = np.zeros(len(graph.y), np.bool_)
+    owned[_owned(skeleton, place)] = True
     ny, nx = normals(skeleton)
     taken = np.flatnonzero(free_pixels(skeleton) & owned[skeleton.chains.pixel])
     pixel = skeleton.chains.pixel[taken]
     width = widths(window, graph.y[pixel], graph.x[pixel], ny[taken], nx[taken], skeleton.at(pixel))
-    rows, columns, weight = y[pixel] - place.top, x[pixel] - place.left, part[pixel]
+    rows, columns = graph.y[pixel] + place.y - place.top, graph.x[pixel] + place.x - place.left
+    weight = graph.length_by_pixel()[pixel]
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)
     bins = int(np.ceil(4.0 * settings.max_radius_px / WIDTH_BIN_PX)) + 1
     at = np.minimum((width / WIDTH_BIN_PX).astype(np.int64), bins - 1)
@@ -283,12 +312,11 @@ def _lengths(
         np.bincount(at[member], weight[member], minlength=bins).astype(np.int64)
         for member in _members(regions, rows, columns)
     ]
-    return (
-        length,
-        _by_region(regions, rows, columns, weight),
-        _by_region(regions, rows, columns, moment),
-        np.stack(histogram),
-    )
+    return {
+        "width_weight": _by_region(regions, rows, columns, weight),
+        "width_moment": _by_region(regions, rows, columns, moment),
+        "width_histogram": np.stack(histogram),
+    }
 
 
 def _members(regions: Bools | None, y: Ints, x: Ints) -> list[Bools]:

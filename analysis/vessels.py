@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -119,16 +120,19 @@ def fold_vessels(
     block_px: int = 2048,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    densities_only: bool = False,
 ) -> VesselTally:
     """Tally a mask block by block over R regions, which may overlap; None is the whole frame.
 
-    `hidden` marks excluded pixels (H, W). Blocks begin at multiples of `CELL_PX`.
+    `hidden` marks excluded pixels (H, W). Blocks begin at multiples of `CELL_PX`. See `tally_block`
+    for `densities_only`.
     """
     shape = _checked_shape(mask, regions)
     tiles = list(grid(shape[1], shape[0], -(-block_px // CELL_PX) * CELL_PX, settings.halo_px))
     merged: VesselTally | None = None
     sources = _Sources(mask, regions, hidden)
-    for done, tally in enumerate(_tallies(sources, tiles, shape, settings, executor), 1):
+    measure = partial(tally_block, shape=shape, settings=settings, densities_only=densities_only)
+    for done, tally in enumerate(_tallies(sources, tiles, measure, executor), 1):
         merged = tally if merged is None else VesselTally.merge([merged, tally])
         if progress is not None:
             progress(done, len(tiles))
@@ -175,17 +179,19 @@ def _bools(pixels: Any) -> Bools:
 
 
 def _tallies(
-    sources: _Sources, tiles: list[Tile], shape: tuple[int, int], settings: VesselSettings,
+    sources: _Sources,
+    tiles: list[Tile],
+    measure: Callable[..., VesselTally],
     executor: Executor | None,
-) -> Iterator[VesselTally]:  # fmt: skip
+) -> Iterator[VesselTally]:
     """Yield the tally of each tile, in the order in which they are done."""
     pending: set[Future[VesselTally]] = set()
     for tile in tiles:
         mask, regions, hidden = sources.read(tile)
         if executor is None:
-            yield tally_block(mask, regions, tile, shape, settings, hidden)
+            yield measure(mask, regions, tile, hidden=hidden)
             continue
-        pending.add(executor.submit(tally_block, mask, regions, tile, shape, settings, hidden))
+        pending.add(executor.submit(measure, mask, regions, tile, hidden=hidden))
         if len(pending) >= _PENDING:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def clipped_brightfield(
     """Return the share of tissue pixels with a colour at 0, or all three at full scale."""
     clipped = total = 0
     for tile, mask in zip(tiles, masks, strict=True):
-        beyond = (tile.min(axis=2) >= full_scale) | (tile.min(axis=2) == 0)
+        # Plane by plane: NumPy takes ten times as long along an axis of three.
+        least = reduce(np.minimum, (tile[..., plane] for plane in range(tile.shape[2])))
+        beyond = (least >= full_scale) | (least == 0)
         clipped += int(np.count_nonzero(beyond & mask))
         total += int(np.count_nonzero(mask))
     return clipped / max(total, 1)

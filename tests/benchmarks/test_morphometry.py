@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -43,7 +44,9 @@ def chain(mask: Bools) -> None:
     """Skeleton, distances, graph and objects by scikit-image, SciPy and skan."""
     skeleton = skeletonize(mask)
     ndimage.distance_transform_edt(mask)
-    skan.summarize(skan.Skeleton(skeleton), separator="-")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # skan's own, about pandas
+        skan.summarize(skan.Skeleton(skeleton), separator="-")
     regionprops(label_image(mask))
 
 
