@@ -8,9 +8,23 @@ import shapely
 
 from analysis.masks import MaskLike, TissueMask
 from analysis.region_masks import OutlineMask, Within
-from analysis.regions import TISSUE, plan_regions
+from analysis.regions import TISSUE, RegionPlan, plan_regions
 from analysis.settings import MeasureSettings
 from imaging.open import SectionImage
+
+
+def plan_of(image: SectionImage, settings: MeasureSettings) -> RegionPlan | None:
+    """Return the regions of one section; None where only the tissue is measured.
+
+    Raises
+    ------
+    RegionsError
+        If the regions do not fit the image.
+    """
+    if settings.regions is None:
+        return None
+    size = image.width_px, image.height_px
+    return plan_regions(settings.regions, size, image.mpp_um, settings.band_um)
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Areas:
     pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, image: SectionImage, omega: TissueMask | None, settings: MeasureSettings) -> Areas:
+    def of(cls, image: SectionImage, omega: TissueMask | None, plan: RegionPlan | None) -> Areas:
         """Return the areas of one section.
 
         Parameters
@@ -45,21 +59,14 @@ class Areas:
             The section, in whose pixels regions are drawn.
         omega
             Its tissue on the measuring grid; None is the whole frame of the image's own grid.
-        settings
-            The regions, and the width of the band.
-
-        Raises
-        ------
-        RegionsError
-            If the regions do not fit the image.
+        plan
+            Its regions, as `plan_of` returns them.
         """
-        size = image.width_px, image.height_px
-        shape = (size[1], size[0]) if omega is None else omega.shape
+        shape = (image.height_px, image.width_px) if omega is None else omega.shape
         tissue = None if omega is None or omega.tissue.fraction >= 1.0 else omega
-        if settings.regions is None:
+        if plan is None:
             return cls((TISSUE,), None if tissue is None else (tissue,))
-        plan = plan_regions(settings.regions, size, image.mpp_um, settings.band_um)
-        step = size[0] / shape[1] if omega is None else omega.mpp_um / image.mpp_um
+        step = 1.0 if omega is None else omega.mpp_um / image.mpp_um
         outlines = {name: OutlineMask(s, *shape, step) for name, s in plan.shapes.items()}
         hidden = None if plan.exclusions is None else OutlineMask(plan.exclusions, *shape, step)
         frame = OutlineMask(shapely.box(0, 0, shape[1] * step, shape[0] * step), *shape, step)

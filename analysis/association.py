@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from analysis.cell_tally import NO_CELL
 from analysis.distances import DistanceSummary
 from analysis.record import Association, MeanMedian
 
 DISTANCES_UM = (5, 10, 20)
 DRAWS = 199
 
-NO_CELL = "no VEGF-positive cell was found"
 NO_VESSEL = "no vessel was found"
 NO_PLACE = "no cell lies outside vessels, or no tissue lies within this distance of one"
 

@@ -9,6 +9,7 @@ repair. Pixels with three or more branches are junction pixels; all others form 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,7 @@ class PixelGraph:
         """Return the number of branches at each pixel (N,)."""
         return np.diff(self.first)
 
+    @cached_property
     def length_by_pixel(self) -> Ints:
         """Return each pixel's part of the length (N,), in thousandths of a pixel.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.areas import Areas
+from analysis.areas import Areas, plan_of
 from analysis.assembly import (
     MeasuredArea,
     comparisons,
@@ -24,12 +24,12 @@ from analysis.assembly import (
 from analysis.clock import Progress, StageClock, silent
 from analysis.errors import MaskError
 from analysis.masks import MaskLike, TissueMask, window_of
-from analysis.pipeline import vessel_settings
+from analysis.pipeline import tally_areas, vessel_settings
 from analysis.record import ImageInfo, Record, Region
 from analysis.settings import MeasureSettings
 from analysis.uncertainty import entry
 from analysis.version import software
-from analysis.vessels import finish, fold_vessels
+from analysis.vessels import finish
 from imaging.errors import ChannelsError
 from imaging.open import SectionImage, open_image
 from imaging.tiles import grid
@@ -104,7 +104,7 @@ def measure_mask(
             if tissue is not None:
                 found = find_tissue(image, tissue)
                 omega = TissueMask(found, *mask.shape, image.mpp_um)
-        areas = Areas.of(image, omega, settings)
+        areas = Areas.of(image, omega, plan_of(image, settings))
         with clock.stage("vessels"):
             measured = _measured(mask, areas, settings, image.mpp_um, progress)
         regions = tuple(_region(area) for area in measured)
@@ -161,17 +161,9 @@ def _measured(
     mpp_um: float,
     progress: Progress | None,
 ) -> list[MeasuredArea]:
-    report = progress or silent
-    chosen = vessel_settings(settings, mpp_um)
-    tally = fold_vessels(
-        mask,
-        areas.masks,
-        chosen,
-        hidden=areas.hidden,
-        block_px=settings.block_px,
-        progress=lambda done, total: report("vessels", done, total),
-    )
-    outcomes = finish(tally, chosen, (mask.shape[0], mask.shape[1]))
+    tally = tally_areas(mask, areas, settings, mpp_um, progress or silent)
+    shape = mask.shape[0], mask.shape[1]
+    outcomes = finish(tally, vessel_settings(settings, mpp_um), shape)
     return [MeasuredArea(*pair) for pair in zip(areas.names, outcomes, strict=True)]
 
 

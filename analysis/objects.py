@@ -15,13 +15,13 @@ import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
 
+from analysis.areas import plan_of
 from analysis.cells import cells_of_block
 from analysis.masks import MaskLike
 from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
 from analysis.profiles import Runs, components, connect, find_runs
 from analysis.raster import ImageFrame
-from analysis.regions import plan_regions
 from imaging.open import SectionImage
 from imaging.tiles import Window, grid
 from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
@@ -159,11 +159,9 @@ def _tissue(result: SectionResult) -> Iterator[SectionObject]:
 
 def _regions(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:
     """Return the outlines of the regions, as they were drawn or derived, tissue or not."""
-    settings = result.settings
-    if settings.regions is None:
+    plan = plan_of(image, result.settings)
+    if plan is None:
         return
-    size = image.width_px, image.height_px
-    plan = plan_regions(settings.regions, size, image.mpp_um, settings.band_um)
     area_of = {region.name: region.area_mm2 for region in result.record.regions}
     step = image.mpp_um / result.mpp_um
     for name, shape in plan.shapes.items():

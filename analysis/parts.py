@@ -125,7 +125,7 @@ def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
     take = np.repeat(start - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
     own = pixel[take]
     kind, key, spot = _fragment_ends(skeleton, start, stop, chain, name, frame)
-    part_length = np.append(skeleton.graph.length_by_pixel()[own], 0)
+    part_length = np.append(skeleton.graph.length_by_pixel[own], 0)
     length = np.add.reduceat(part_length, np.cumsum(size) - size) if len(size) else size
     half = end_half_steps(skeleton)[chain]
     length = length + (half * (kind == End.NODE)).sum(axis=1)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.areas import Areas
+from analysis.areas import Areas, plan_of
 from analysis.assembly import MeasuredArea, Parts, assemble
 from analysis.association import associate
 from analysis.cell_tally import CellOutcome, measure_cells
@@ -25,10 +25,16 @@ from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask,
 from analysis.prediction import box_of, predict_section
 from analysis.quality import judge
 from analysis.record import Record
-from analysis.regions import plan_regions
 from analysis.settings import MeasureSettings
+from analysis.tally import VesselTally
 from analysis.uncertainty import THRESHOLD_SHIFT, entry
-from analysis.vessels import VesselOutcome, VesselSettings, finish, fold_vessels
+from analysis.vessels import (
+    VesselOutcome,
+    VesselSettings,
+    densities,
+    finish,
+    fold_vessels,
+)
 from imaging.markers import MarkerScaling, fit_scaling, marker_intensity
 from imaging.open import SectionImage
 from imaging.quality import pixel_quality
@@ -146,7 +152,8 @@ def measure_section(
     """
     report = progress or silent
     check_markers(image, settings)
-    check_regions(image, settings)
+    # Before anything is predicted: regions that do not fit are refused here.
+    plan = plan_of(image, settings)
     metadata = predictor.bundle.metadata
     settings = settings.resolved(metadata.thresholds)
     clock = StageClock({} if open_s is None else {"open": open_s})
@@ -165,7 +172,7 @@ def measure_section(
     # Grids that nearly coincide are not resampled: the pixel measured is the image's own then.
     grid_um = image.mpp_um * image.scale_at(metadata.mpp_um)
     omega = TissueMask(tissue, store.height_px, store.width_px, grid_um)
-    areas = Areas.of(image, omega, settings)
+    areas = Areas.of(image, omega, plan)
     with clock.stage("vessels"):
         vessels = _vessels(store, areas, settings, grid_um, report, executor)
     with clock.stage("cells"):
@@ -212,13 +219,6 @@ def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
         )
 
 
-def check_regions(image: SectionImage, settings: MeasureSettings) -> None:
-    """Refuse regions that do not fit the image, before anything is predicted."""
-    if settings.regions is not None:
-        size = image.width_px, image.height_px
-        plan_regions(settings.regions, size, image.mpp_um, settings.band_um)
-
-
 def cell_settings(settings: MeasureSettings, mpp_um: float) -> CellSettings:
     """Return the part of `settings` that tells cells apart on a grid of `mpp_um`."""
     return CellSettings(mpp_um, settings.level(VEGF_CELL), settings.min_cell_area_um2)
@@ -243,6 +243,29 @@ class VesselsOfAreas:
     mask: MaskLike
 
 
+def tally_areas(
+    mask: MaskLike,
+    areas: Areas,
+    settings: MeasureSettings,
+    mpp_um: float,
+    report: Progress = silent,
+    executor: Executor | None = None,
+    *,
+    densities_only: bool = False,
+) -> VesselTally:
+    """Tally a vessel mask (H, W) on a grid of `mpp_um` over all areas."""
+    return fold_vessels(
+        mask,
+        areas.masks,
+        vessel_settings(settings, mpp_um),
+        hidden=areas.hidden,
+        block_px=settings.block_px,
+        executor=executor,
+        progress=lambda done, total: report("vessels", done, total),
+        densities_only=densities_only,
+    )
+
+
 def _vessels(
     store: ProbabilityStore,
     areas: Areas,
@@ -250,25 +273,14 @@ def _vessels(
     grid_um: float,
     report: Progress,
     executor: Executor | None,
-    *,
-    densities_only: bool = False,
 ) -> VesselsOfAreas | None:
     if VESSEL not in store.targets:
         return None
     mask = ThresholdMask(store.layer(VESSEL), settings.level(VESSEL))
-    chosen = vessel_settings(settings, grid_um)
-    tally = fold_vessels(
-        mask,
-        areas.masks,
-        chosen,
-        hidden=areas.hidden,
-        block_px=settings.block_px,
-        executor=executor,
-        progress=lambda done, total: report("vessels", done, total),
-        densities_only=densities_only,
-    )
+    tally = tally_areas(mask, areas, settings, grid_um, report, executor)
     distances = DistanceSummary(tally.distances, mask.shape, grid_um)
-    return VesselsOfAreas(finish(tally, chosen, mask.shape), distances, mask)
+    outcomes = finish(tally, vessel_settings(settings, grid_um), mask.shape, distances)
+    return VesselsOfAreas(outcomes, distances, mask)
 
 
 def _cells(
@@ -354,12 +366,9 @@ def _at_threshold(
     """Return the densities of each region, by path, at the thresholds of `settings`."""
     found: list[dict[str, float | None]] = [{} for _ in areas.names]
     if VESSEL in store.targets:
-        vessels = _vessels(store, areas, settings, grid_um, silent, executor, densities_only=True)
-        assert vessels is not None
-        for values, outcome in zip(found, vessels.outcomes, strict=True):
-            for interval in outcome.intervals:
-                name = interval.path.removeprefix("vessels.")
-                values[interval.path] = getattr(outcome.vessels, name)
+        mask = ThresholdMask(store.layer(VESSEL), settings.level(VESSEL))
+        tally = tally_areas(mask, areas, settings, grid_um, executor=executor, densities_only=True)
+        found = densities(tally, vessel_settings(settings, grid_um), mask.shape[1])
     if VEGF_CELL in store.targets:
         cells = measure_cells(
             store.layer(VEGF_CELL),

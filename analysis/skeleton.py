@@ -178,7 +178,7 @@ def _trace(words: Words, width: int, distance: Floats, wide: Bools | None) -> Sk
 def chain_length(skeleton: Skeleton) -> Ints:
     """Return each chain's length (K,) up to the junction pixels it meets, in thousandths of px."""
     graph, chains = skeleton.graph, skeleton.chains
-    part = np.append(graph.length_by_pixel()[chains.pixel], 0)
+    part = np.append(graph.length_by_pixel[chains.pixel], 0)
     length: Ints = np.add.reduceat(part, chains.offset[:-1]) if len(chains.ring) else part[:0]
     return np.asarray(length + end_half_steps(skeleton).sum(axis=1))
 

@@ -288,7 +288,7 @@ def _lengths(
     pixel = _owned(skeleton, place)
     y, x = skeleton.graph.y[pixel] + place.y, skeleton.graph.x[pixel] + place.x
     members = np.stack(_members(regions, y - place.top, x - place.left), axis=1)
-    part = skeleton.graph.length_by_pixel()[pixel]
+    part = skeleton.graph.length_by_pixel[pixel]
     return QuadratSums.collect(quadrats.of(y, x), members * part[:, None])
 
 
@@ -304,7 +304,7 @@ def _widths(
     pixel = skeleton.chains.pixel[taken]
     width = widths(window, graph.y[pixel], graph.x[pixel], ny[taken], nx[taken], skeleton.at(pixel))
     rows, columns = graph.y[pixel] + place.y - place.top, graph.x[pixel] + place.x - place.left
-    weight = graph.length_by_pixel()[pixel]
+    weight = graph.length_by_pixel[pixel]
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)
     bins = int(np.ceil(4.0 * settings.max_radius_px / WIDTH_BIN_PX)) + 1
     at = np.minimum((width / WIDTH_BIN_PX).astype(np.int64), bins - 1)

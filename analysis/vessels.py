@@ -199,16 +199,30 @@ def _tallies(
 
 
 def finish(
-    tally: VesselTally, settings: VesselSettings, shape: tuple[int, int]
+    tally: VesselTally,
+    settings: VesselSettings,
+    shape: tuple[int, int],
+    distances: DistanceSummary | None = None,
 ) -> list[VesselOutcome]:
     """Join what crosses block borders and return the measurements of each region.
 
-    `shape` is (height, width) of the image.
+    `shape` is (height, width) of the image; `distances` are the tally's, summed up here if None.
     """
-    profiles, counts = tally.join(settings, shape[1])
-    distances = DistanceSummary(tally.distances, shape, settings.mpp_um)
+    distances = distances or DistanceSummary(tally.distances, shape, settings.mpp_um)
+    return [region.outcome(distances, shape) for region in _regions(tally, settings, shape[1])]
+
+
+def densities(
+    tally: VesselTally, settings: VesselSettings, width: int
+) -> list[dict[str, float | None]]:
+    """Return the densities of each region by their paths in the record, and nothing else."""
+    return [region.densities() for region in _regions(tally, settings, width)]
+
+
+def _regions(tally: VesselTally, settings: VesselSettings, width: int) -> list[_Region]:
+    profiles, counts = tally.join(settings, width)
     return [
-        _Region(tally, profiles, counts, distances, settings, shape, region).outcome()
+        _Region(tally, profiles, counts, settings, width, region)
         for region in range(profiles.member.shape[1])
     ]
 
@@ -218,11 +232,10 @@ class _Region:
 
     def __init__(
         self, tally: VesselTally, profiles: Places, counts: GraphCounts,
-        distances: DistanceSummary, settings: VesselSettings, shape: tuple[int, int], index: int,
+        settings: VesselSettings, width: int, index: int,
     ) -> None:  # fmt: skip
         self.tally, self.settings, self.index = tally, settings, index
-        self.profiles, self.branchpoints, self.shape = profiles, counts.branchpoints, shape
-        self.distances = distances
+        self.profiles, self.branchpoints, self.width = profiles, counts.branchpoints, width
         self.counts = {
             name: int(getattr(counts, name)[index])
             for name in counts.__dataclass_fields__
@@ -243,35 +256,40 @@ class _Region:
         self.reasons[f"vessels.{name}"] = "the region holds no tissue"
         return None
 
-    def outcome(self) -> VesselOutcome:
-        """Return the record's part and its reasons."""
+    def densities(self) -> dict[str, float | None]:
+        """Return what is counted in the region over its area, by path in the record."""
+        index = self.index
+        counted = {
+            "area_fraction": self._mm2(int(self.tally.vessel_px.total[index])),
+            "profile_density_per_mm2": int(self.profiles.total[index]),
+            "length_density_mm_per_mm2": self._um(int(self.tally.length.total[index])) / 1000.0,
+            "branchpoint_density_per_mm2": int(self.branchpoints.total[index]),
+        }
+        return {f"vessels.{name}": self._density(name, value) for name, value in counted.items()}
+
+    def outcome(self, distances: DistanceSummary, shape: tuple[int, int]) -> VesselOutcome:
+        """Return the record's part and its reasons; `shape` is that of the image."""
         counts, index = self.counts, self.index
-        area = self._mm2(int(self.tally.vessel_px.total[index]))
-        length_mm = self._um(int(self.tally.length.total[index])) / 1000.0
-        profiles = int(self.profiles.total[index])
-        branchpoints = int(self.branchpoints.total[index])
-        hottest, mean_field = self._hotspot()
+        found = self.densities()
+        hottest, mean_field = self._hotspot(shape)
         vessels = Vessels(
-            area_fraction=self._density("area_fraction", area),
-            area_mm2=area,
-            profile_count=profiles,
-            profile_density_per_mm2=self._density("profile_density_per_mm2", profiles),
-            length_mm=length_mm,
-            length_density_mm_per_mm2=self._density("length_density_mm_per_mm2", length_mm),
-            branchpoint_count=branchpoints,
-            branchpoint_density_per_mm2=self._density("branchpoint_density_per_mm2", branchpoints),
+            **{path.removeprefix("vessels."): value for path, value in found.items()},
+            area_mm2=self._mm2(int(self.tally.vessel_px.total[index])),
+            profile_count=int(self.profiles.total[index]),
+            length_mm=self._um(int(self.tally.length.total[index])) / 1000.0,
+            branchpoint_count=int(self.branchpoints.total[index]),
             segment_count=counts["segments"],
             endpoint_count=counts["endpoints"],
             mean_segment_length_um=self._mean_segment_length(),
             diameter_um=self._diameter(),
             tortuosity_mean=self._tortuosity(),
-            extravascular_distance_um=self._distance(),
+            extravascular_distance_um=self._distance(distances),
             lacunarity=self._lacunarity(),
             hotspot_profile_density_per_mm2=hottest,
             mean_field_profile_density_per_mm2=mean_field,
         )
         return VesselOutcome(
-            vessels, self.area_mm2, self.reasons, self._warnings(), self._intervals(vessels),
+            vessels, self.area_mm2, self.reasons, self._warnings(), self._intervals(found),
             self._parity(),
         )  # fmt: skip
 
@@ -288,26 +306,21 @@ class _Region:
         )
         return parity_of(tally.parity, index, own, self.settings.mpp_um)
 
-    def _intervals(self, vessels: Vessels) -> tuple[Interval, ...]:
-        tally, width = self.tally, self.shape[1]
-        grid_ = QuadratGrid.over(width, self.settings.mpp_um)
+    def _intervals(self, values: dict[str, float | None]) -> tuple[Interval, ...]:
+        tally, mpp_um = self.tally, self.settings.mpp_um
+        quadrats = QuadratGrid.over(self.width, mpp_um)
         sums = {
-            "area_fraction": tally.vessel_px,
-            "profile_density_per_mm2": self.profiles.by_quadrat(grid_, width),
-            "length_density_mm_per_mm2": tally.length,
-            "branchpoint_density_per_mm2": self.branchpoints.by_quadrat(grid_, width),
+            "vessels.area_fraction": tally.vessel_px,
+            "vessels.profile_density_per_mm2": self.profiles.by_quadrat(quadrats, self.width),
+            "vessels.length_density_mm_per_mm2": tally.length,
+            "vessels.branchpoint_density_per_mm2": self.branchpoints.by_quadrat(
+                quadrats, self.width
+            ),
         }
-        return intervals(
-            {f"vessels.{name}": getattr(vessels, name) for name in sums},
-            {f"vessels.{name}": sum_ for name, sum_ in sums.items()},
-            tally.region_px,
-            self.index,
-            grid_,
-            self.settings.mpp_um,
-        )
+        return intervals(values, sums, tally.region_px, self.index, quadrats, mpp_um)
 
-    def _distance(self) -> ExtravascularDistance:
-        found, reason = self.distances.of(self.index)
+    def _distance(self, distances: DistanceSummary) -> ExtravascularDistance:
+        found, reason = distances.of(self.index)
         if reason:
             missing = "extravascular_distance_um" + (".p95" if found.mean is not None else "")
             self.reasons[f"vessels.{missing}"] = reason
@@ -325,9 +338,9 @@ class _Region:
             )
         return found
 
-    def _hotspot(self) -> tuple[float | None, float | None]:
-        y, x = self.profiles.of_region(self.index, self.shape[1])
-        cells = self.tally.cover.share(self.index, self.shape)
+    def _hotspot(self, shape: tuple[int, int]) -> tuple[float | None, float | None]:
+        y, x = self.profiles.of_region(self.index, self.width)
+        cells = self.tally.cover.share(self.index, shape)
         hottest, mean, reason = hotspot(y, x, cells, self.area_mm2, self.settings.mpp_um)
         if reason:
             for name in ("hotspot", "mean_field"):

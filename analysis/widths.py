@@ -25,7 +25,7 @@ def free_pixels(skeleton: Skeleton) -> Bools:
     The radius is that at the junction, or at the end itself; distance is measured along the chain.
     """
     graph, chains = skeleton.graph, skeleton.chains
-    part = graph.length_by_pixel()[chains.pixel] / 1000.0
+    part = graph.length_by_pixel[chains.pixel] / 1000.0
     total = np.concatenate([[0.0], np.cumsum(part)])
     centre = (total[1:] + total[:-1]) / 2
     chain = np.repeat(np.arange(len(chains.ring)), chains.size)

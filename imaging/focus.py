@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.planes import QUANTISATION_SD
+from imaging.planes import NOISE_KERNEL, QUANTISATION_SD
 
 Energy = NDArray[np.float32]
 
@@ -28,7 +28,6 @@ _NARROW_PX, _WIDE_PX = 1.0, 2.0
 _EXPONENT = 0.75
 MAX_BLUR_PX = 8.0
 
-_GRAIN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 _WINDOW_PX = 32
 _BORDER_PX = 4
 _MIN_WINDOWS = 4
@@ -141,7 +140,7 @@ def _slope_energy(plane: NDArray[np.float32], sigma_px: float) -> Energy:
 
 def _noise_variance(plane: NDArray[np.float32]) -> Energy:
     """Return the variance of white noise in each window, as `imaging.planes.estimate_noise`."""
-    grain = np.abs(np.asarray(cv2.filter2D(plane, -1, _GRAIN)))
+    grain = np.abs(np.asarray(cv2.filter2D(plane, -1, NOISE_KERNEL)))
     rows, columns = _window_means(plane).shape
     if not rows:
         return np.zeros((0, 0), dtype=np.float32)

@@ -17,6 +17,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.5
 NOISE_FLOOR_SD = 8.0
 # Rounding to whole grey levels is noise too: 1/√12 of a level.
 QUANTISATION_SD = 1.0 / math.sqrt(12.0)
+NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,11 @@ def estimate_noise(
     masks : sequence of ndarray of bool, shape (H, W), optional
         Where each sample counts; everywhere if absent.
     """
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
     responses = []
     for index, plane in enumerate(planes):
         if min(plane.shape) < 3:
             continue
-        response = np.abs(cv2.filter2D(plane.astype(np.float32), -1, kernel))[1:-1, 1:-1]
+        response = np.abs(cv2.filter2D(plane.astype(np.float32), -1, NOISE_KERNEL))[1:-1, 1:-1]
         responses.append(response.ravel() if masks is None else response[masks[index][1:-1, 1:-1]])
     response = np.concatenate(responses) if responses else np.zeros(0, dtype=np.float32)
     if not response.size:
