@@ -12,6 +12,7 @@ RGB = tuple[float, float, float]
 
 _HEMATOXYLINS: tuple[RGB, ...] = ((0.65, 0.65, 0.40), (0.65, 0.65, 0.40), (0.90, 0.40, 0.18))
 _DABS: tuple[RGB, ...] = ((0.35, 0.60, 0.71), (0.33, 0.46, 0.82))
+_MOTTLE_OF_GLOW = 0.45
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ class FluorescenceStyle:
         noise_sd = float(np.hypot(np.sqrt(background / electrons), read_noise))
         clouds = rng.random() < 0.65
         mottle = noise_sd * float(np.exp(rng.uniform(np.log(0.4), np.log(5.0)))) if clouds else 0.0
+        # Clouds are more or less of a glow that is there: a deviation of half of it is never dark.
+        mottle = min(mottle, _MOTTLE_OF_GLOW * background)
         signal = background * float(np.exp(rng.uniform(np.log(0.45), np.log(4.0))))
         return cls(
             full_scale=int(rng.choice([255, 65535])) if full_scale is None else full_scale,
