@@ -109,22 +109,23 @@ def tally_distances(
     """
     core = tile.core_in_outer
     inside = mask[core]
-    members = [np.ones(inside.shape, np.bool_)] if regions is None else list(regions)
     to_vessel = _distance_to(mask, core)
-    to_edge = _distance_to_edge(tile, shape)
-    if hidden is not None and hidden.any():
-        to_edge = np.minimum(to_edge, _distance_to(hidden, core))
-    seen = (to_vessel <= to_edge) & (to_vessel <= FAR_PX) & ~inside
-    lost = (to_edge < to_vessel) & (to_edge <= FAR_PX) & ~inside
-    far = ~(seen | lost | inside)
+    to_hidden = _distance_to(hidden, core) if hidden is not None and hidden.any() else None
+    blind, to_edge = _out_of_sight(to_vessel, to_hidden, _distance_to_edge(tile, shape))
+    far = to_vessel > FAR_PX
+    far.reshape(-1)[blind[to_edge <= FAR_PX]] = False
+    members = [~inside] if regions is None else [member & ~inside for member in regions]
+    histograms, furthest = zip(
+        *(_by_distance(to_vessel, member, blind, to_edge, far) for member in members), strict=True
+    )
+    events, censored, known = np.stack(histograms, axis=1)
     columns = -(-shape[1] // CELL_PX)
     origin = tile.core.y // CELL_PX, tile.core.x // CELL_PX
     far_cell, far_px = _far_cells([far & member for member in members], origin, columns)
-    furthest = [float(to_vessel[seen & member].max(initial=0)) for member in members]
     return DistanceTally(
-        events=np.stack([_histogram(to_vessel, seen & member) for member in members]),
-        censored=np.stack([_histogram(to_edge, lost & member) for member in members]),
-        outside=np.stack([_histogram(to_vessel, member & ~inside) for member in members]),
+        events=events,
+        censored=censored,
+        outside=known,
         furthest=np.rint(1000 * np.array(furthest)).astype(np.int64),
         far_cell=far_cell,
         far_px=far_px,
@@ -133,6 +134,45 @@ def tally_distances(
             np.zeros_like(inside) if hidden is None else hidden[core], origin, columns
         ),
     )
+
+
+def _out_of_sight(
+    to_vessel: Floats, to_hidden: Floats | None, to_edge: tuple[Floats, Floats]
+) -> tuple[Ints, Floats]:
+    """Return the pixels (n,) that lie nearer to where sight ends than to a vessel, and how near.
+
+    `to_edge` is how far each row and each column lies from the first pixel outside the image.
+    """
+    rows, columns = to_edge
+    blind = to_vessel > rows[:, None]
+    blind |= to_vessel > columns
+    if to_hidden is not None:
+        blind |= to_vessel > to_hidden
+    index = np.flatnonzero(blind.reshape(-1))
+    y, x = np.divmod(index, len(columns))
+    nearest = np.minimum(rows[y], columns[x])
+    if to_hidden is not None:
+        nearest = np.minimum(nearest, to_hidden[y, x])
+    return index, nearest
+
+
+def _by_distance(
+    to_vessel: Floats, member: Bools, blind: Ints, to_edge: Floats, far: Bools
+) -> tuple[tuple[Ints, Ints, Ints], float]:
+    """Return events, censorings and all distances (B,) of one region, and its furthest event."""
+    known = _histogram(to_vessel, member)
+    here = member.reshape(-1)[blind]
+    index, to_edge = blind[here], to_edge[here]
+    unseen = _binned(to_vessel.reshape(-1)[index])
+    censored = _binned(to_edge[to_edge <= FAR_PX])
+    seen = member
+    if len(index) or far.any():
+        seen = member & ~far
+        seen.reshape(-1)[index] = False
+        beyond = member & far
+        beyond.reshape(-1)[index] = False
+        unseen = unseen + _binned(to_vessel[beyond])
+    return (known - unseen, censored, known), cv2.minMaxLoc(to_vessel, seen.view(np.uint8))[1]
 
 
 def _distance_to(target: Bools, core: tuple[slice, slice]) -> Floats:
@@ -165,19 +205,27 @@ def _size(core: tuple[slice, slice]) -> tuple[int, int]:
     return core[0].stop - core[0].start, core[1].stop - core[1].start
 
 
-def _distance_to_edge(tile: Tile, shape: tuple[int, int]) -> Floats:
-    """Return how far each core pixel lies from the first pixel outside the image."""
+def _distance_to_edge(tile: Tile, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Return how far each row and column of the core lies from the first pixel outside the image.
+
+    A pixel is as far from the edge as the nearer of its row and its column.
+    """
     core, (height, width) = tile.core, shape
     y = np.arange(core.y, core.bottom, dtype=np.float32)
     x = np.arange(core.x, core.right, dtype=np.float32)
-    rows, columns = np.minimum(y + 1, height - y), np.minimum(x + 1, width - x)
-    return np.minimum(rows[:, None], columns)
+    return np.minimum(y + 1, height - y), np.minimum(x + 1, width - x)
 
 
 def _histogram(distance: Floats, which: Bools) -> Ints:
     """Count the pixels of `which` by distance, rounded to half pixels (B,)."""
     count = cv2.calcHist([distance], [0], which.view(np.uint8), [_BINS], [-0.25, _BINS / 2 - 0.25])
     return np.rint(count.reshape(-1)).astype(np.int64)
+
+
+def _binned(distance: Floats) -> Ints:
+    """Count distances (n,), rounded to half pixels (B,); those beyond the last bin are left out."""
+    half = np.floor(2.0 * distance + 0.5).astype(np.int64)
+    return np.bincount(half[half < _BINS], minlength=_BINS)
 
 
 def _cells_of(mask: Bools, origin: tuple[int, int], columns: int) -> Ints:

@@ -26,6 +26,14 @@ HALF_DIAGONAL = 703
 CORNER = 91
 
 
+# The eight neighbours in row-major order, as (dy, dx): opposite ones are 7 - k and k.
+_AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+_STRAIGHT = (1, 3, 4, 6)
+# The neighbours that each diagonal one shares with the pixel itself.
+_BESIDE = {0: (1, 3), 2: (1, 4), 5: (3, 6), 7: (4, 6)}
+_LATER = (4, 5, 6, 7)
+
+
 @dataclass(frozen=True)
 class PixelGraph:
     """Skeleton pixels in row-major order and the steps between them.
@@ -36,27 +44,30 @@ class PixelGraph:
         Coordinates (N,).
     start, stop
         Pixel indices of each step (E,), start before stop in row-major order.
-    half_step
-        Half the length of each step (E,) in thousandths of a pixel.
     first, around
         Steps by pixel: the neighbours of pixel i are around[first[i]:first[i + 1]].
     around_half
-        Half the length of the step to each neighbour in `around`.
+        Half the length of the step to each neighbour in `around`, in thousandths of a pixel.
     """
 
     y: Ints
     x: Ints
     start: Ints
     stop: Ints
-    half_step: Ints
     first: Ints
     around: Ints
     around_half: Ints
 
-    @property
+    @cached_property
     def degree(self) -> Ints:
         """Return the number of branches at each pixel (N,)."""
         return np.diff(self.first)
+
+    def by_pixel(self, value: Ints) -> Ints:
+        """Sum `value`, given for each neighbour in `around`, over the neighbours of each pixel."""
+        total = np.concatenate([[0], np.cumsum(value)])
+        summed: Ints = total[self.first[1:]] - total[self.first[:-1]]
+        return summed
 
     @cached_property
     def length_by_pixel(self) -> Ints:
@@ -66,15 +77,11 @@ class PixelGraph:
         junction pixels count nothing. Sums over any set of pixels give its length, a step across
         the set's border counting half.
         """
-        degree = self.degree
-        junction = degree > 2
-        outer = ~(junction[self.start] & junction[self.stop])
-        length = np.bincount(
-            np.concatenate([self.start[outer], self.stop[outer]]),
-            np.tile(self.half_step[outer], 2),
-            minlength=len(self.y),
-        ).astype(np.int64)
-        pair = np.flatnonzero(degree == 2)
+        junction = self.degree > 2
+        within = np.repeat(junction, self.degree)
+        within &= junction[self.around]
+        length = self.by_pixel(np.where(within, 0, self.around_half))
+        pair = np.flatnonzero(self.degree == 2)
         before, after = self.around[self.first[pair]], self.around[self.first[pair] + 1]
         turned = (self.y[before] + self.y[after] != 2 * self.y[pair]) | (
             self.x[before] + self.x[after] != 2 * self.x[pair]
@@ -87,31 +94,28 @@ def pixel_graph(y: Ints, x: Ints, width: int) -> PixelGraph:
     """Join the skeleton pixels (y, x), given in row-major order inside rows of `width` pixels."""
     count = len(y)
     stride = width + 2
-    line = y * stride + x
-    index = np.arange(count)
-    padded = np.append(line, np.iinfo(np.int64).max)
-    east = padded[1:] == line + 1
-    west = np.zeros(count, np.bool_)
-    west[1:] = east[:-1]
-    below = np.searchsorted(line, line + (stride - 1))
-    padded = np.append(padded, [padded[-1]] * 3)
-    south_west = padded[below] == line + (stride - 1)
-    at = below + south_west
-    south = padded[at] == line + stride
-    at = at + south
-    south_east = padded[at] == line + (stride + 1)
-    south_west &= ~(west | south)
-    diagonal_east = south_east & ~(east | south)
-    sw, so, se, ea = (np.flatnonzero(v) for v in (south_west, south, diagonal_east, east))
-    start = np.concatenate([ea, sw, so, se])
-    stop = np.concatenate([index[ea] + 1, below[sw], at[so] - 1, at[se]])
-    straight = np.repeat([True, False, True, False], [len(ea), len(sw), len(so), len(se)])
-    half = np.where(straight, HALF_STRAIGHT, HALF_DIAGONAL)
-    table = sparse.coo_array(
-        (np.tile(half, 2), (np.concatenate([start, stop]), np.concatenate([stop, start]))),
-        shape=(count, count),
-    ).tocsr()
-    return PixelGraph(y, x, start, stop, half, table.indptr, table.indices, table.data)
+    top = int(y[0]) if count else 0
+    line = (y - (top - 1)) * stride + (x + 1)
+    number = np.zeros((int(line[-1]) if count else 0) + stride + 2, np.int32)
+    number[line] = np.arange(1, count + 1, dtype=np.int32)
+    near = [number[line + (dy * stride + dx)] for dy, dx in _AROUND]
+    joined = [neighbour > 0 for neighbour in near]
+    for diagonal, beside in _BESIDE.items():
+        joined[diagonal] &= (near[beside[0]] == 0) & (near[beside[1]] == 0)
+    degree = np.add.reduce(joined, axis=0, dtype=np.int8)
+    first = np.concatenate([[0], np.cumsum(degree)])
+    around, half = np.empty(first[-1], np.int32), np.empty(first[-1], np.int16)
+    start, stop, place = [], [], first[:-1].copy()
+    for k, met in enumerate(joined):
+        pixel = np.flatnonzero(met)
+        other = near[k][pixel] - 1
+        around[place[pixel]] = other
+        half[place[pixel]] = HALF_STRAIGHT if k in _STRAIGHT else HALF_DIAGONAL
+        place += met
+        if k in _LATER:
+            start.append(pixel)
+            stop.append(other)
+    return PixelGraph(y, x, np.concatenate(start), np.concatenate(stop), first, around, half)
 
 
 @dataclass(frozen=True)
@@ -144,60 +148,70 @@ class Chains:
 def trace(graph: PixelGraph, branching: Bools) -> Chains:
     """Order the pixels that are not `branching` (N,) into chains."""
     count = len(graph.y)
-    node = np.flatnonzero(~branching)
-    if not len(node):
-        empty = np.empty(0, np.int64)
-        return Chains(
-            empty, np.zeros(1, np.int64), np.empty(0, np.bool_), np.empty((0, 2), np.int64)
-        )
-    number = np.full(count, -1)
-    number[node] = np.arange(len(node))
-    inner = ~(branching[graph.start] | branching[graph.stop])
-    a, b = number[graph.start[inner]], number[graph.stop[inner]]
-    links = np.bincount(np.concatenate([a, b]), minlength=len(node))
-    chain_count, label = csgraph.connected_components(_symmetric(a, b, len(node)), directed=False)
-    a, b, cut, links = _cut_rings(a, b, label, links, chain_count)
-    head, tail = _ends(label, links, chain_count)
-    # One long path through all chains, tail to head, makes a single walk order every pixel.
-    path = _symmetric(np.concatenate([a, tail[:-1]]), np.concatenate([b, head[1:]]), len(node))
-    order = csgraph.breadth_first_order(path, head[0], directed=True, return_predecessors=False)
-    size = np.bincount(label, minlength=chain_count)
-    offset = np.concatenate([[0], np.cumsum(size)])
-    junction = np.stack(
-        [_met(graph, branching, node[head]), _met(graph, branching, node[tail])], axis=1
+    kept = ~(np.repeat(branching, graph.degree) | branching[graph.around])
+    around = graph.around[kept]
+    first = np.concatenate([[0], np.cumsum(kept)])[graph.first]
+    ends = np.flatnonzero((np.diff(first) < 2) & ~branching)
+    order, offset = _walk(first, around, ends)
+    left = ~branching
+    left[order] = False
+    on_ring = np.flatnonzero(left)
+    rings = _rings(first, around, on_ring, count)
+    pixel = np.concatenate([order, *rings])
+    sizes = [np.diff(offset), [len(ring) for ring in rings]]
+    ring = np.repeat([False, True], [len(sizes[0]), len(rings)])
+    offset = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    head, tail = pixel[offset[:-1]], pixel[offset[1:] - 1]
+    junction = np.stack([_met(graph, branching, head), _met(graph, branching, tail)], axis=1)
+    single = np.flatnonzero((head == tail) & ~ring)
+    junction[single] = _met_by_single(graph, branching, head[single])
+    return Chains(pixel, offset, ring, junction)
+
+
+def _walk(first: Ints, around: Ints, ends: Ints) -> tuple[Ints, Ints]:
+    """Walk from `ends` as far as it goes; return the pixels passed and where each walk begins.
+
+    A row of posts is added to the pixels, each leading to one end and to the next post: a search
+    in depth from the first post then runs through one chain after another, from end to end.
+    """
+    pixels, posts = len(first) - 1, len(ends)
+    if not posts:
+        return np.empty(0, np.int64), np.zeros(1, np.int64)
+    # Searched in depth, what a row names last is met only when all before it is done.
+    post = np.stack([ends, np.arange(pixels + 1, pixels + posts + 1)], axis=1).reshape(-1)[:-1]
+    leads = np.concatenate([around, post])
+    rows = np.minimum(2 * np.arange(1, posts + 1), 2 * posts - 1) + len(around)
+    table = sparse.csr_array(
+        (np.ones(len(leads)), leads.astype(np.int32), np.concatenate([first, rows]).astype(np.int32)),
+        (pixels + posts, pixels + posts),
     )
-    single = np.flatnonzero((size == 1) & ~cut)
-    junction[single] = _met_by_single(graph, branching, node[head[single]])
-    return Chains(node[order], offset, cut, junction)
+    order, before = csgraph.depth_first_order(table, pixels, directed=True)
+    order = order[order < pixels]
+    begin = np.flatnonzero(before[order] >= pixels)
+    return order.astype(np.int64), np.append(begin, len(order))
 
 
-def _symmetric(a: Ints, b: Ints, count: int) -> sparse.csr_array:
-    rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
-    return sparse.coo_array((np.ones(len(rows), np.int8), (rows, columns)), (count, count)).tocsr()
-
-
-def _cut_rings(
-    a: Ints, b: Ints, label: Ints, links: Ints, chain_count: int
-) -> tuple[Ints, Ints, Bools, Ints]:
-    """Open each ring by dropping one of its steps; return what is left and which were rings."""
-    loose = np.bincount(label, links < 2, minlength=chain_count) == 0
-    if not loose.any():
-        return a, b, loose, links
-    of = label[a]
-    on_ring = np.flatnonzero(loose[of])
-    _, picked = np.unique(of[on_ring], return_index=True)
-    dropped = on_ring[picked]
-    links = links.copy()
-    np.subtract.at(links, np.concatenate([a[dropped], b[dropped]]), 1)
-    return np.delete(a, dropped), np.delete(b, dropped), loose, links
-
-
-def _ends(label: Ints, links: Ints, chain_count: int) -> tuple[Ints, Ints]:
-    """Return both end pixels of each chain; a single pixel is both."""
-    ends = np.flatnonzero(links < 2)
-    twice = np.concatenate([ends, ends[links[ends] == 0]])
-    ordered = twice[np.argsort(label[twice], kind="stable")].reshape(chain_count, 2)
-    return ordered[:, 0], ordered[:, 1]
+def _rings(first: Ints, around: Ints, pixel: Ints, count: int) -> list[Ints]:
+    """Walk once around each ring that the pixels (n,) form, from its first pixel on."""
+    if not len(pixel):
+        return []
+    number = np.full(count, -1)
+    number[pixel] = np.arange(len(pixel))
+    begin = first[pixel]
+    table = sparse.csr_array(
+        (
+            np.ones(2 * len(pixel)),
+            number[np.stack([around[begin], around[begin + 1]], axis=1)].reshape(-1),
+            np.arange(0, 2 * len(pixel) + 1, 2),
+        ),
+        (len(pixel), len(pixel)),
+    )
+    _, label = csgraph.connected_components(table, directed=False)
+    _, start = np.unique(label, return_index=True)
+    walks = (
+        csgraph.depth_first_order(table, k, directed=True, return_predecessors=False) for k in start
+    )
+    return [pixel[walk] for walk in walks]
 
 
 def _met(graph: PixelGraph, branching: Bools, pixel: Ints) -> Ints:

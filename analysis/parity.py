@@ -80,7 +80,7 @@ def tally_parity(
         Above this no vessel has a skeleton.
     """
     bins = int(np.ceil(2.0 * max_radius_px / BIN_PX)) + 1
-    at = np.minimum((skeleton.at(owned) / BIN_PX + 0.5).astype(np.int64), bins - 1)
+    at = np.minimum((skeleton.radius[owned] / BIN_PX + 0.5).astype(np.int64), bins - 1)
     radii = [np.bincount(at[member], minlength=bins) for member in members]
     return ParityTally(
         tuple(_corners(mask, core) for mask in vessels), np.stack(radii).astype(np.int64)

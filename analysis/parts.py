@@ -129,7 +129,7 @@ def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
     length = np.add.reduceat(part_length, np.cumsum(size) - size) if len(size) else size
     half = end_half_steps(skeleton)[chain]
     length = length + (half * (kind == End.NODE)).sum(axis=1)
-    part_radius = np.append(np.rint(1000.0 * skeleton.at(own)).astype(np.int64), 0)
+    part_radius = np.append(np.rint(1000.0 * skeleton.radius[own]).astype(np.int64), 0)
     radius = np.add.reduceat(part_radius, np.cumsum(size) - size) if len(size) else size
 
     def member(which: Ints) -> Bools:
@@ -142,7 +142,7 @@ def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
         return result
 
     return GraphParts(
-        name[node_pixel], node_part, skeleton.at(node_pixel), core[node_pixel], crossing,
+        name[node_pixel], node_part, skeleton.radius[node_pixel], core[node_pixel], crossing,
         member(node_pixel), size, length, radius, kind, key, spot, name[own], member(own),
     )  # fmt: skip
 

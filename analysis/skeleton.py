@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -54,9 +55,10 @@ class Skeleton:
     distance: Floats
     wide: Bools | None
 
-    def at(self, pixel: Ints) -> Floats:
-        """Return the distance to the background at skeleton pixels."""
-        return self.distance[self.graph.y[pixel], self.graph.x[pixel]]
+    @cached_property
+    def radius(self) -> Floats:
+        """Return the distance to the background at each skeleton pixel (N,)."""
+        return self.distance[self.graph.y, self.graph.x]
 
 
 def distance_to_background(mask: Bools) -> Floats:
@@ -203,5 +205,5 @@ def _spurs(skeleton: Skeleton) -> Bools:
     chains = skeleton.chains
     met = chains.junction
     one_end = ((met < 0).sum(axis=1) == 1) & ~chains.ring
-    diameter = 2.0 * skeleton.at(met.max(axis=1)) if len(met) else np.empty(0)
+    diameter = 2.0 * skeleton.radius[met.max(axis=1)] if len(met) else np.empty(0)
     return np.asarray(one_end & (chain_length(skeleton) < 1000.0 * diameter))

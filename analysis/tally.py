@@ -302,7 +302,7 @@ def _widths(
     ny, nx = normals(skeleton)
     taken = np.flatnonzero(free_pixels(skeleton) & owned[skeleton.chains.pixel])
     pixel = skeleton.chains.pixel[taken]
-    width = widths(window, graph.y[pixel], graph.x[pixel], ny[taken], nx[taken], skeleton.at(pixel))
+    width = widths(window, graph.y[pixel], graph.x[pixel], ny[taken], nx[taken], skeleton.radius[pixel])
     rows, columns = graph.y[pixel] + place.y - place.top, graph.x[pixel] + place.x - place.left
     weight = graph.length_by_pixel[pixel]
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float32]
 # The tangent is the chord over so many pixels to either side: 5 px bound its error to 0.1 rad.
 TANGENT_PX = 5
 STEP_PX = 0.5
-_SAMPLES = 8
+_SAMPLES = 5
 _REMAP_COLUMNS = 1024
 
 
@@ -33,7 +33,7 @@ def free_pixels(skeleton: Skeleton) -> Bools:
     from_start = centre - (total[chains.offset[:-1]] - half[:, 0])[chain]
     from_stop = (total[chains.offset[1:]] + half[:, 1])[chain] - centre
     met = np.where(chains.junction >= 0, chains.junction, end_pixels(chains))
-    zone = np.where(chains.ring[:, None], 0.0, skeleton.at(met))[chain]
+    zone = np.where(chains.ring[:, None], 0.0, skeleton.radius[met])[chain]
     return np.asarray((from_start >= zone[:, 0]) & (from_stop >= zone[:, 1]))
 
 
@@ -67,7 +67,8 @@ def widths(mask: Bools, y: Ints, x: Ints, ny: Floats, nx: Floats, inside: Floats
     to be sampled.
     """
     image = mask.view(np.uint8) * np.uint8(255)
-    begin = np.maximum(np.floor((inside - 1.5) / STEP_PX) * STEP_PX, 0.0).astype(np.float32)
+    # A sample below one half has a background pixel's centre within √½ px: none comes before this.
+    begin = np.maximum(np.floor((inside - 0.8) / STEP_PX) * STEP_PX, 0.0).astype(np.float32)
     y32, x32 = y.astype(np.float32), x.astype(np.float32)
     return _reach(image, y32, x32, ny, nx, begin) + _reach(image, y32, x32, -ny, -nx, begin)
 
