@@ -86,9 +86,10 @@ def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
     gone = np.concatenate([gone, ends.gone])
     if not len(gone) and not len(ends.y):
         return before
-    clear(words, before.graph.y[gone], before.graph.x[gone])
-    fill(words, ends.y, ends.x)
-    return _trace(thin_words(words, keep), window.shape[1], distance, wide)
+    pruned = words.copy()
+    clear(pruned, before.graph.y[gone], before.graph.x[gone])
+    fill(pruned, ends.y, ends.x)
+    return _trace(thin_words(pruned, keep, words), window.shape[1], distance, wide)
 
 
 def without_pinholes(mask: Bools) -> Bools:

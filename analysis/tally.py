@@ -187,6 +187,8 @@ def tally_block(
     densities_only
         Leave out widths, distances, lacunarity and parity, which take half of the time.
     """
+    if regions is not None and len(regions) == 1 and regions.all():
+        regions = None  # a block wholly within tissue: nothing needs to be looked up
     core, width = tile.core, shape[1]
     inside = np.ascontiguousarray(mask[tile.core_in_outer])
     within = None if regions is None else np.ascontiguousarray(regions[:, *tile.core_in_outer])
