@@ -76,7 +76,7 @@ def assemble(parts: Parts, *, analysis_id: str | None = None, name: str | None =
         uncertainty=parts.uncertainty,
         quality=parts.quality,
         parity=parity(parts.areas) if settings.parity else None,
-        timings_s=dict(parts.timings_s) | {"total": round(sum(parts.timings_s.values()), 6)},
+        timings_s=parts.timings_s,
         warnings=_warnings(parts),
     )
 

@@ -15,10 +15,15 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 class StageClock:
-    """Seconds spent in each stage, for the record's ``timings_s``."""
+    """Seconds spent in each stage, for the record's ``timings_s``; stages may overlap."""
 
     def __init__(self, seconds: dict[str, float] | None = None) -> None:
         self.seconds: dict[str, float] = dict(seconds or {})
+        self._start = time.perf_counter() - sum(self.seconds.values())
+
+    def with_total(self) -> dict[str, float]:
+        """Return the stages, and as ``total`` what has passed since the first of them began."""
+        return self.seconds | {"total": round(time.perf_counter() - self._start, 6)}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

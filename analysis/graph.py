@@ -158,9 +158,9 @@ def trace(graph: PixelGraph, branching: Bools) -> Chains:
     on_ring = np.flatnonzero(left)
     rings = _rings(first, around, on_ring, count)
     pixel = np.concatenate([order, *rings])
-    sizes = [np.diff(offset), [len(ring) for ring in rings]]
-    ring = np.repeat([False, True], [len(sizes[0]), len(rings)])
-    offset = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    ring = np.repeat([False, True], [len(offset) - 1, len(rings)])
+    size = np.array([len(one) for one in rings], np.int64)
+    offset = np.concatenate([offset, offset[-1] + np.cumsum(size)])
     head, tail = pixel[offset[:-1]], pixel[offset[1:] - 1]
     junction = np.stack([_met(graph, branching, head), _met(graph, branching, tail)], axis=1)
     single = np.flatnonzero((head == tail) & ~ring)
@@ -182,7 +182,11 @@ def _walk(first: Ints, around: Ints, ends: Ints) -> tuple[Ints, Ints]:
     leads = np.concatenate([around, post])
     rows = np.minimum(2 * np.arange(1, posts + 1), 2 * posts - 1) + len(around)
     table = sparse.csr_array(
-        (np.ones(len(leads)), leads.astype(np.int32), np.concatenate([first, rows]).astype(np.int32)),
+        (
+            np.ones(len(leads)),
+            leads.astype(np.int32),
+            np.concatenate([first, rows]).astype(np.int32),
+        ),
         (pixels + posts, pixels + posts),
     )
     order, before = csgraph.depth_first_order(table, pixels, directed=True)

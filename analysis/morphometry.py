@@ -119,7 +119,7 @@ def measure_mask(
             comparisons=comparisons(measured, regions, areas.pairs),
             uncertainty=tuple(entry(a.name, i, None, None) for a in measured for i in a.intervals),
             parity=parity(measured) if settings.parity else None,
-            timings_s=clock.seconds,
+            timings_s=clock.with_total(),
             warnings=warnings_of(measured),
         )
 

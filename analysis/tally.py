@@ -304,8 +304,9 @@ def _widths(
     ny, nx = normals(skeleton)
     taken = np.flatnonzero(free_pixels(skeleton) & owned[skeleton.chains.pixel])
     pixel = skeleton.chains.pixel[taken]
-    width = widths(window, graph.y[pixel], graph.x[pixel], ny[taken], nx[taken], skeleton.radius[pixel])
-    rows, columns = graph.y[pixel] + place.y - place.top, graph.x[pixel] + place.x - place.left
+    y, x = graph.y[pixel], graph.x[pixel]
+    width = widths(window, y, x, ny[taken], nx[taken], skeleton.radius[pixel])
+    rows, columns = y + place.y - place.top, x + place.x - place.left
     weight = graph.length_by_pixel[pixel]
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)
     bins = int(np.ceil(4.0 * settings.max_radius_px / WIDTH_BIN_PX)) + 1

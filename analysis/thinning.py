@@ -86,7 +86,7 @@ def thin_words(words: Words, keep: Words | None = None, near: Words | None = Non
     start = words != 0 if near is None else words != near
     changed = [start, start]
     for turn in range(words.size * 128):
-        active = np.flatnonzero((_with_neighbours(changed[0] | changed[1]) & (current != 0)))
+        active = np.flatnonzero(_with_neighbours(changed[0] | changed[1]) & (current != 0))
         if not len(active):
             break
         second = turn & 1
