@@ -404,6 +404,9 @@ def measure(
     mask: Annotated[
         Path | None, typer.Option(help="Mask 0/255 of the image's size, PNG or OME-TIFF.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Objects numbered as in their table, OME-TIFF.")
+    ] = None,
     objects: Annotated[
         Path | None, typer.Option(help="Outlines for QuPath, GeoJSON, or a table, CSV.")
     ] = None,
@@ -447,6 +450,7 @@ def measure(
                 csv=csv,
                 xlsx=xlsx,
                 mask=mask,
+                labels=labels,
                 objects=objects,
                 overlay=overlay,
                 skeleton=skeleton,

@@ -23,7 +23,7 @@ from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output, measure_file
 from analysis.errors import AnalysisError
 from analysis.exports import write_whole
-from analysis.raster import MASK_SUFFIXES, cell_mask_path
+from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
 from analysis.record import to_dict
 from model.bundle import load_bundle
 
@@ -31,6 +31,7 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "csv": ".csv",
     "xlsx": ".xlsx",
     "mask": ".png",
+    "labels": ".ome.tif",
     "objects": ".geojson",
     "objects_csv": ".csv",
     "overlay": ".png",
@@ -104,12 +105,13 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     masks = [path for kind, path in places if kind == "mask"]
     if len(jobs[0].settings.markers) > 1:
         places += [("mask", cell_mask_path(path)) for path in masks]
-    for path in masks:
-        if path.suffix.lower() not in MASK_SUFFIXES:
+    for kind, path in places:
+        wanted = {"mask": MASK_SUFFIXES, "labels": TIFF_SUFFIXES}.get(kind, (path.suffix.lower(),))
+        if path.suffix.lower() not in wanted:
             raise AnalysisError(
-                f"--mask {path} would be no {path.suffix or 'such'} file; "
-                f"name it {', '.join(MASK_SUFFIXES)}",
-                "mask",
+                f"--{kind} {path} would be no {path.suffix or 'such'} file; "
+                f"name it {', '.join(wanted)}",
+                kind,
             )
     check_overwrites(inputs, places)
 

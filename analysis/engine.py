@@ -18,6 +18,7 @@ from typing import Literal, cast
 from analysis.clock import Progress
 from analysis.errors import SettingsError
 from analysis.exports import write_csv, write_json, write_xlsx
+from analysis.labels import write_labels
 from analysis.objects import (
     OBJECT_COLUMNS,
     find_objects,
@@ -43,14 +44,18 @@ SKELETON_NAME = "skeleton.png"
 OBJECTS_NAME = "objects.geojson"
 OBJECTS_TABLE_NAME = "objects.csv"
 MASK_NAME = "mask.ome.tif"
+LABELS_NAME = "labels.ome.tif"
 PROGRESS_NAME = "progress.json"
 
-Output = Literal["json", "csv", "xlsx", "mask", "objects", "objects_csv", "overlay", "skeleton"]
+Output = Literal[
+    "json", "csv", "xlsx", "mask", "labels", "objects", "objects_csv", "overlay", "skeleton"
+]
 NAME_OF_OUTPUT: Mapping[Output, str] = {
     "json": RECORD_NAME,
     "csv": CSV_NAME,
     "xlsx": XLSX_NAME,
     "mask": MASK_NAME,
+    "labels": LABELS_NAME,
     "objects": OBJECTS_NAME,
     "objects_csv": OBJECTS_TABLE_NAME,
     "overlay": OVERLAY_NAME,
@@ -153,7 +158,7 @@ def write_outputs(
 ) -> None:
     """Write the outputs asked for; each appears whole or not at all."""
     # Outlines take longest and serve several outputs: traced once.
-    traced = {"objects", "objects_csv", "overlay", "xlsx"} & set(paths)
+    traced = {"labels", "objects", "objects_csv", "overlay", "xlsx"} & set(paths)
     objects = find_objects(result, image) if traced else []
     for done, (kind, path) in enumerate(paths.items()):
         if progress is not None:
@@ -167,6 +172,8 @@ def write_outputs(
             write_xlsx(result.record, path, OBJECT_COLUMNS, object_rows(objects, result.mpp_um))
         elif kind == "mask":
             write_masks(result, image, path)
+        elif kind == "labels":
+            write_labels(result, image, path, objects)
         elif kind == "objects":
             write_geojson(result, image, path, objects)
         elif kind == "objects_csv":

@@ -38,7 +38,7 @@ COLOUR_OF_CLASS: dict[str, tuple[int, int, int]] = {
     REGION_CLASS: (213, 94, 0),
 }
 OBJECT_COLUMNS = (
-    "class", "name", "x_um", "y_um", "area_um2", "perimeter_um", "counted", "stain_mean",
+    "label", "class", "name", "x_um", "y_um", "area_um2", "perimeter_um", "counted", "stain_mean",
 )  # fmt: skip
 _BLOCK_PX = 1024
 _STRIP_PX = 512
@@ -116,18 +116,22 @@ def _feature(item: SectionObject, number: int, analysis_id: str, frame: ImageFra
     )
 
 
+def numbered(objects: list[SectionObject]) -> list[tuple[int, SectionObject]]:
+    """Return profiles and cells with their numbers, from 1 on: in table and labels alike."""
+    kept = (item for item in objects if item.name not in (TISSUE_CLASS, REGION_CLASS))
+    return list(enumerate(kept, 1))
+
+
 def object_rows(objects: list[SectionObject], mpp_um: float) -> Iterator[list[Any]]:
     """Yield profiles and cells as the table's rows, in the order of `OBJECT_COLUMNS`.
 
     Places are centroids, in µm from the image's top left corner; `mpp_um` is that of the grid.
     """
-    for item in objects:
-        if item.name in (TISSUE_CLASS, REGION_CLASS):
-            continue
+    for label, item in numbered(objects):
         centre, known = item.geometry.centroid, item.measurements
         stain = next((v for k, v in known.items() if k.endswith(" mean")), None)
         yield [
-            item.name, item.title, round(centre.x * mpp_um, 3), round(centre.y * mpp_um, 3),
+            label, item.name, item.title, round(centre.x * mpp_um, 3), round(centre.y * mpp_um, 3),
             known["Area µm^2"], known["Perimeter µm"], int(known["Counted"]), stain,
         ]  # fmt: skip
 

@@ -23,8 +23,8 @@ from model.targets import VEGF_CELL, VESSEL
 
 _STRIP_PX = 256
 _TILE_PX = 512
-_TIFF_SUFFIXES = (".tif", ".tiff")
-MASK_SUFFIXES = (".png", *_TIFF_SUFFIXES)
+TIFF_SUFFIXES = (".tif", ".tiff")
+MASK_SUFFIXES = (".png", *TIFF_SUFFIXES)
 """What a mask file may be called: the suffix decides its format."""
 
 
@@ -78,7 +78,7 @@ def cell_mask_path(path: Path) -> Path:
 def write_mask(mask: MaskLike, frame: ImageFrame, path: Path) -> None:
     """Write one mask, nearest neighbour, in the size of the image."""
     partial = path.with_name(path.name + ".partial")
-    if path.suffix.lower() in _TIFF_SUFFIXES:
+    if path.suffix.lower() in TIFF_SUFFIXES:
         _write_tiff(mask, frame, partial)
     else:
         with partial.open("wb") as stream:

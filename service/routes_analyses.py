@@ -30,6 +30,7 @@ FileName = Literal[
     "objects.csv",
     "mask.ome.tif",
     "mask_vegf_cell.ome.tif",
+    "labels.ome.tif",
     "overlay.png",
     "skeleton.png",
 ]

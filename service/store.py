@@ -31,6 +31,7 @@ FILES = {
     "objects.csv": "text/csv; charset=utf-8",
     "mask.ome.tif": "image/tiff",
     SECOND_MASK: "image/tiff",
+    "labels.ome.tif": "image/tiff",
     "overlay.png": "image/png",
     SKELETON_NAME: "image/png",
 }

@@ -209,7 +209,9 @@ def finish(folder: Path, *, keep_upload: bool) -> None:
     # The folder has moved since.
     store = dataclasses.replace(pending.result.store, path=folder / pending.result.store.path.name)
     result = dataclasses.replace(pending.result, store=store)
-    wanted: tuple[Output, ...] = ("overlay", "objects", "objects_csv", "mask", "skeleton", "xlsx")
+    wanted: tuple[Output, ...] = (
+        "overlay", "objects", "objects_csv", "mask", "labels", "skeleton", "xlsx",
+    )  # fmt: skip
     with pending.source.open(folder) as image:
         write_outputs(result, image, {kind: folder / NAME_OF_OUTPUT[kind] for kind in wanted})
     if not keep_upload:

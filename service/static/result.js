@@ -12,6 +12,7 @@ const DOWNLOADS = [
   ["objects.geojson", "Objects (GeoJSON, QuPath)"],
   ["mask.ome.tif", "Mask (OME-TIFF)"],
   ["mask_vegf_cell.ome.tif", "Cell mask (OME-TIFF)"],
+  ["labels.ome.tif", "Labelled objects (OME-TIFF)"],
 ];
 
 export function showResult(place, envelope, original) {

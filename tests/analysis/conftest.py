@@ -20,6 +20,7 @@ from model.bundle import load_bundle
 from model.predictor import Predictor
 
 FRAME = MeasureSettings(tissue="frame")
+BOTH = MeasureSettings(markers=("CD31", "VEGF"), tissue="frame")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,14 @@ def measure(predictor: Predictor, tmp_path: Path) -> Any:
     yield run
     for image in opened:
         image.close()
+
+
+@pytest.fixture
+def two(measure: Any, draw: Any, tmp_path: Path) -> Any:
+    """Return a measured section with vessels and cells, 400 × 300 px."""
+    cells = draw.discs(300, 400, [(150, 150, 15), (250, 110, 20)])
+    path = draw.fluorescence([draw.bars(300, 400), cells], tmp_path / "two.tif")
+    return measure(path, BOTH, channels={"CD31": 0, "VEGF": 1})
 
 
 @pytest.fixture(scope="session")

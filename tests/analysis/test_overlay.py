@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,12 @@ from analysis.overlay import bar_label, bar_um, headlines, overlay, write_overla
 from analysis.raster import cell_mask_path, nearest, write_masks
 from analysis.settings import MeasureSettings
 
-BOTH = MeasureSettings(markers=("CD31", "VEGF"), tissue="frame")
 WHITE = (255, 255, 255)
 
 
 def pixels_of(picture: np.ndarray[Any, Any], colour: tuple[int, int, int]) -> np.ndarray[Any, Any]:
     """Return where a picture has exactly this colour."""
     return np.asarray((picture == np.array(colour)).all(axis=-1))
-
-
-@pytest.fixture
-def two(measure: Any, draw: Any, tmp_path: Path) -> Any:
-    """Return a measured section with vessels and cells, 400 × 300 px."""
-    cells = draw.discs(300, 400, [(150, 150, 15), (250, 110, 20)])
-    path = draw.fluorescence([draw.bars(300, 400), cells], tmp_path / "two.tif")
-    return measure(path, BOTH, channels={"CD31": 0, "VEGF": 1})
 
 
 def test_overlay_outlines_what_was_found(two: Any) -> None:
@@ -171,7 +161,7 @@ def test_vegf_alone_writes_the_cells(measure: Any, draw: Any, tmp_path: Path) ->
     """Where only VEGF was measured, the mask is that of the cells."""
     depth = draw.discs(120, 120, [(60, 60, 20)])
     path = draw.brightfield(np.maximum(1.4 * depth, 0.02), tmp_path / "cells.png")
-    measured = measure(path, dataclasses.replace(BOTH, markers=("VEGF",)))
+    measured = measure(path, MeasureSettings(markers=("VEGF",), tissue="frame"))
     (written,) = write_masks(measured.result, measured.image, tmp_path / "out.png")
     with Image.open(written) as picture:
         assert np.count_nonzero(np.asarray(picture)) == np.count_nonzero(depth)

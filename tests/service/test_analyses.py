@@ -94,7 +94,7 @@ def test_files_are_immutable_downloads(client: httpx.Client) -> None:
     links = post(client).json()["links"]
     assert set(links) == {
         "self", "measurements.csv", "measurements.xlsx", "objects.geojson", "objects.csv",
-        "mask.ome.tif", "overlay.png", "skeleton.png",
+        "mask.ome.tif", "labels.ome.tif", "overlay.png", "skeleton.png",
     }  # fmt: skip
     for name in set(links) - {"self"}:
         answer = client.get(links[name])
