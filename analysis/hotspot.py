@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,17 +76,33 @@ def hotspot(
     """
     if area_mm2 < _FEWEST_FIELDS * FIELD_MM2:
         return None, None, TOO_SMALL
-    radius_px = math.sqrt(FIELD_MM2 / math.pi) * 1000.0 / mpp_um
+    _, counted = profiles_in_fields(y, x, cells, mpp_um)
+    if not len(counted):
+        return None, None, NO_FIELD
+    return float(counted.max()) / FIELD_MM2, float(counted.mean()) / FIELD_MM2, ""
+
+
+def profiles_in_fields(
+    y: Ints, x: Ints, cells: npt.NDArray[np.float32], mpp_um: float
+) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.float64]]:
+    """Return where fields that lie in the region are centred (m, 2), and the profiles in each (m,).
+
+    Centres are (y, x) in pixels; for the parameters see `hotspot`.
+    """
+    radius_px = field_radius_um() / mpp_um
     step = max(1, round(radius_px / _STEPS_PER_RADIUS / CELL_PX))
     rows, columns = np.nonzero(_whole_fields(cells, radius_px / CELL_PX)[::step, ::step])
-    if not len(rows):
-        return None, None, NO_FIELD
-    centres = (np.stack([rows, columns], axis=1) * step + 0.5) * CELL_PX - 0.5
-    found = np.zeros(len(centres))
-    if len(y):
+    centres = (np.stack([rows, columns], axis=1) * float(step) + 0.5) * CELL_PX - 0.5
+    counted = np.zeros(len(centres))
+    if len(y) and len(centres):
         tree = cKDTree(np.stack([y, x], axis=1))
-        found = tree.query_ball_point(centres, radius_px, return_length=True)
-    return float(found.max()) / FIELD_MM2, float(found.mean()) / FIELD_MM2, ""
+        counted = tree.query_ball_point(centres, radius_px, return_length=True).astype(np.float64)
+    return centres, counted
+
+
+def field_radius_um() -> float:
+    """Return the radius of a field."""
+    return math.sqrt(FIELD_MM2 / math.pi) * 1000.0
 
 
 def _whole_fields(cells: npt.NDArray[np.float32], radius: float) -> npt.NDArray[np.bool_]:

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from analysis.cells import CellSettings, label_cells
-from analysis.distances import FAR_PX
+from analysis.distances import CELL_PX, FAR_PX
+from analysis.hotspot import field_radius_um, profiles_in_fields
+from analysis.hotspot import hotspot as hotspot_of
 from analysis.lacunarity import BOXES_UM, boxes_px
 from analysis.objects import CELL_CLASS, COLOUR_OF_CLASS
 from analysis.profiles import components, connect, find_runs
@@ -102,11 +103,12 @@ def skeleton() -> None:
     mask = np.ascontiguousarray(vessels()[:400, :400])
     mask[310:318, 60:320] = True
     picture = np.where(mask, 225, 255)[..., None].repeat(3, -1).astype(np.uint8)
-    picture = cv2.resize(picture, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
+    picture = np.repeat(np.repeat(picture, 4, axis=0), 4, axis=1)
     draw_skeleton(picture, trace_skeleton(mask, SETTINGS), 4.0)
     figure, axes = canvas(mask)
     axes.imshow(picture, extent=(-0.5, mask.shape[1] - 0.5, mask.shape[0] - 0.5, -0.5))
-    entries = [Patch(color=np.array(c) / 255, label=name) for name, c in (*KINDS, BRANCHPOINT)]
+    kinds = (*KINDS, BRANCHPOINT)
+    entries = [Patch(color=mpl.colors.to_hex([v / 255 for v in c]), label=n) for n, c in kinds]
     axes.legend(handles=entries, fontsize=6, loc="lower right", framealpha=0.9)
     save(figure, "skeleton")
 
@@ -119,7 +121,7 @@ def diameter() -> None:
     taken = np.flatnonzero(free_pixels(skeleton))[::6]
     pixel = skeleton.chains.pixel[taken]
     y, x = skeleton.graph.y[pixel], skeleton.graph.x[pixel]
-    width = widths(mask, y, x, ny[taken], nx[taken], skeleton.at(pixel))
+    width = widths(mask, y, x, ny[taken], nx[taken], skeleton.radius[pixel])
     figure, axes = canvas(mask)
     axes.plot(skeleton.graph.x, skeleton.graph.y, ".", color="black", ms=1)
     for half in (-0.5, 0.5):
@@ -165,19 +167,22 @@ def hotspot() -> None:
     """Profiles of a wide section, the densest field of 0.74 mm² and one of the mean."""
     rng = np.random.default_rng(4)
     places = np.concatenate([rng.uniform(0, 3, (260, 2)), rng.normal((2.0, 1.1), 0.25, (90, 2))])
+    y, x = np.rint(places[:, ::-1].T * 1000 / MPP_UM).astype(np.int64)
+    side = round(3000 / MPP_UM)
+    cells = np.ones((-(-side // CELL_PX),) * 2, np.float32)
+    hottest, mean, _ = hotspot_of(y, x, cells, 9.0, MPP_UM)
+    centres, counted = profiles_in_fields(y, x, cells, MPP_UM)
+    middle_y, middle_x = centres[counted.argmax()] * MPP_UM / 1000
     figure, axes = plt.subplots(figsize=(4, 4), dpi=120)
     axes.plot(*places.T, ".", color="0.45", ms=3)
-    radius = (0.74 / np.pi) ** 0.5
-    grid = np.arange(radius, 3 - radius, radius / 8)
-    centres = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
-    inside = (np.hypot(*(centres[:, None] - places).transpose(2, 0, 1)) < radius).sum(axis=1)
-    axes.add_patch(Circle(centres[inside.argmax()], radius, fill=False, ec=OKABE[5], lw=2))
+    axes.add_patch(
+        Circle((middle_x, middle_y), field_radius_um() / 1000, fill=False, ec=OKABE[5], lw=2)
+    )
     axes.set_xlim(0, 3)
     axes.set_ylim(0, 3)
     axes.set_aspect("equal")
     axes.set_xlabel("mm")
-    title = f"hotspot {inside.max() / 0.74:.0f}, mean field {inside.mean() / 0.74:.0f} per mm²"
-    axes.set_title(title, size=8)
+    axes.set_title(f"hotspot {hottest:.0f}, mean field {mean:.0f} per mm²", size=8)
     save(figure, "hotspot")
 
 
