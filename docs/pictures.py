@@ -108,7 +108,7 @@ def skeleton() -> None:
     figure, axes = canvas(mask)
     axes.imshow(picture, extent=(-0.5, mask.shape[1] - 0.5, mask.shape[0] - 0.5, -0.5))
     kinds = (*KINDS, BRANCHPOINT)
-    entries = [Patch(color=mpl.colors.to_hex([v / 255 for v in c]), label=n) for n, c in kinds]
+    entries = [Patch(color=f"#{bytes(c).hex()}", label=n) for n, c in kinds]
     axes.legend(handles=entries, fontsize=6, loc="lower right", framealpha=0.9)
     save(figure, "skeleton")
 
