@@ -478,15 +478,16 @@ def morphometry(
     parity: Annotated[
         bool, typer.Option("--parity", help="Add what AngioTool, REAVER and Q-VAT would report.")
     ] = False,
+    workers: Annotated[int, typer.Option(help="Processes for a large mask.", min=1)] = 1,
     json_: Annotated[Path | None, typer.Option("--json", help="The record; - is stdout.")] = None,
 ) -> None:
     """Measure a vessel mask as it is, on its own grid."""
     from analysis import command
 
-    with _plain_errors(), _progress_bar() as progress:
+    with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         command.morphometry(
             mask, mpp, tissue=tissue, regions=regions, band_um=band_um, parity=parity, out=json_,
-            progress=progress,
+            progress=progress, executor=executor,
         )  # fmt: skip
 
 

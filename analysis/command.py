@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -220,6 +221,7 @@ def morphometry(
     parity: bool = False,
     out: Path | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Measure a vessel mask; the record goes to `out`, to standard output, or is shown."""
     if out is not None and out != STDOUT:
@@ -230,7 +232,9 @@ def morphometry(
         regions=None if regions is None else read_regions(regions),
         band_um=band_um,
     )
-    record = measure_mask(mask, mpp_um, tissue=tissue, settings=chosen, progress=progress)
+    record = measure_mask(
+        mask, mpp_um, tissue=tissue, settings=chosen, progress=progress, executor=executor
+    )
     if out is None:
         Console().print(table(to_dict(record)))
     elif out == STDOUT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def measure_mask(
     tissue: Path | None = None,
     settings: MeasureSettings | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> Record:
     """Measure a binary vessel mask as it is: nothing is filled, nothing removed.
 
@@ -79,6 +81,8 @@ def measure_mask(
         Vessel conventions; the defaults if None.
     progress
         Called with (stage, done, total).
+    executor
+        Where blocks are measured; here if None.
 
     Returns
     -------
@@ -106,7 +110,7 @@ def measure_mask(
                 omega = TissueMask(found, *mask.shape, image.mpp_um)
         areas = Areas.of(image, omega, plan_of(image, settings))
         with clock.stage("vessels"):
-            measured = _measured(mask, areas, settings, image.mpp_um, progress)
+            measured = _measured(mask, areas, settings, image.mpp_um, progress, executor)
         regions = tuple(_region(area) for area in measured)
         return Record(
             analysis_id=new_id(),
@@ -160,8 +164,9 @@ def _measured(
     settings: MeasureSettings,
     mpp_um: float,
     progress: Progress | None,
+    executor: Executor | None,
 ) -> list[MeasuredArea]:
-    tally = tally_areas(mask, areas, settings, mpp_um, progress or silent)
+    tally = tally_areas(mask, areas, settings, mpp_um, progress or silent, executor)
     shape = mask.shape[0], mask.shape[1]
     outcomes = finish(tally, vessel_settings(settings, mpp_um), shape)
     return [MeasuredArea(*pair) for pair in zip(areas.names, outcomes, strict=True)]

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from angiometry import app
+from tests.phantoms import random_network
 
 RUNNER = CliRunner()
 
@@ -121,6 +122,37 @@ def test_resume_skips_what_is_done(angiometry: Any, tmp_path: Path) -> None:
     assert "2 already measured" in result.stderr
 
 
+def test_resume_measures_again_where_regions_have_changed(angiometry: Any, tmp_path: Path) -> None:
+    """Records of the same outlines stand; another outline, or band, is another measurement."""
+    paths = [write_section(tmp_path / f"{name}.png") for name in "ab"]
+    out, drawn = tmp_path / "all.json", tmp_path / "core.geojson"
+
+    def run(side_px: int, *words: object) -> tuple[list[dict[str, Any]], str]:
+        corners = [[40, 40], [side_px, 40], [side_px, 120], [40, 120], [40, 40]]
+        core = {
+            "type": "Feature",
+            "properties": {"name": "infarct_core"},
+            "geometry": {"type": "Polygon", "coordinates": [corners]},
+        }
+        drawn.write_text(json.dumps({"type": "FeatureCollection", "features": [core]}))
+        result = angiometry(*paths, "--regions", drawn, "--json", out, "--resume", *words)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(out.read_text("utf-8")), result.stderr
+
+    first, _ = run(120, "--band-um", 10)
+    names = [region["name"] for region in first[0]["regions"]]
+    assert names == ["tissue", "infarct_core", "peri_infarct"]
+    again, said = run(120, "--band-um", 10)
+    assert again == first
+    assert "2 already measured" in said
+    wider, said = run(120, "--band-um", 20)
+    assert "already measured" not in said
+    assert wider[0]["regions"][2]["area_mm2"] > first[0]["regions"][2]["area_mm2"]
+    larger, said = run(160, "--band-um", 20)
+    assert "already measured" not in said
+    assert larger[0]["regions"][1]["area_mm2"] > wider[0]["regions"][1]["area_mm2"]
+
+
 def test_settings_of_an_earlier_record_are_repeated(
     angiometry: Any, section: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +228,20 @@ def test_morphometry_measures_a_mask(tmp_path: Path) -> None:
     assert region["vessels"]["area_fraction"] == pytest.approx(0.064)
     assert region["vessels"]["profile_count"] == 1
     assert region["cells"] is None
+
+
+def test_morphometry_in_several_processes_gives_the_same_numbers(tmp_path: Path) -> None:
+    """``--workers`` spreads the blocks of a large mask."""
+    Image.fromarray(np.tile(random_network(3), (5, 5)).view(np.uint8) * 255).save(
+        tmp_path / "mask.png"
+    )
+    found = []
+    for workers in ("1", "2"):
+        words = ["morphometry", str(tmp_path / "mask.png"), "--mpp", "1", "--json", "-"]
+        result = RUNNER.invoke(app, [*words, "--workers", workers])
+        assert result.exit_code == 0, result.stderr
+        found.append(json.loads(result.stdout)["regions"])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255)])
