@@ -71,3 +71,18 @@ def test_time_grows_with_the_pixels(side: int) -> None:
     mask = np.tile(mask, (side // mask.shape[0], side // mask.shape[1]))
     taken = median_s(lambda: measure_vessels(mask, None, SETTINGS), 1 if side > 4096 else RUNS)
     print(f"\n{side}²: {taken:.2f} s, {taken / (side / 1024) ** 2:.3f} s for each 1024²")
+
+
+def test_two_processes_against_one() -> None:
+    """From 8192² on the blocks keep two processes busy; both are run in turn."""
+    mask = np.tile(network(4096), (2, 2))
+    taken: dict[str, list[float]] = {"one": [], "two": []}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        measure_vessels(mask[:4096, :2048], None, SETTINGS, block_px=1024, executor=pool)
+        for _ in range(RUNS):
+            for name, executor in (("one", None), ("two", pool)):
+                start = time.perf_counter()
+                measure_vessels(mask, None, SETTINGS, executor=executor)
+                taken[name].append(time.perf_counter() - start)
+    one, two = (float(np.median(taken[name])) for name in ("one", "two"))
+    print(f"\n8192²: one process {one:.2f} s, two {two:.2f} s, ratio {one / two:.2f}")
