@@ -24,8 +24,8 @@ from analysis.assembly import (
 )
 from analysis.clock import Progress, StageClock, silent
 from analysis.errors import MaskError
+from analysis.folding import tally_areas, vessel_settings
 from analysis.masks import MaskLike, TissueMask, window_of
-from analysis.pipeline import tally_areas, vessel_settings
 from analysis.record import ImageInfo, Record, Region
 from analysis.settings import MeasureSettings
 from analysis.uncertainty import entry

@@ -22,19 +22,22 @@ from analysis.cells import CellSettings
 from analysis.clock import Progress, StageClock, silent
 from analysis.distances import DistanceSummary
 from analysis.errors import MarkerImageError
+from analysis.folding import (
+    Densities,
+    cell_settings,
+    densities_of,
+    tally_areas,
+    vessel_settings,
+)
 from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask, TissueMask
 from analysis.prediction import box_of, predict_section
 from analysis.quality import judge
 from analysis.record import Record
 from analysis.settings import MeasureSettings
-from analysis.tally import VesselTally
 from analysis.uncertainty import THRESHOLD_SHIFT, entry
 from analysis.vessels import (
     VesselOutcome,
-    VesselSettings,
-    densities,
     finish,
-    fold_vessels,
 )
 from imaging.markers import MarkerScaling, fit_scaling, marker_intensity
 from imaging.open import SectionImage
@@ -223,21 +226,6 @@ def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
         )
 
 
-def cell_settings(settings: MeasureSettings, mpp_um: float) -> CellSettings:
-    """Return the part of `settings` that tells cells apart on a grid of `mpp_um`."""
-    return CellSettings(mpp_um, settings.level(VEGF_CELL), settings.min_cell_area_um2)
-
-
-def vessel_settings(settings: MeasureSettings, mpp_um: float) -> VesselSettings:
-    """Return the part of `settings` that measures vessels on a grid of `mpp_um`."""
-    return VesselSettings(
-        mpp_um=mpp_um,
-        min_profile_area_um2=settings.min_profile_area_um2,
-        gap_um=settings.gap_um,
-        max_vessel_radius_um=settings.max_vessel_radius_um,
-    )
-
-
 @dataclass(frozen=True)
 class VesselsOfAreas:
     """Vessels of each region, and how far tissue lies from them."""
@@ -245,29 +233,6 @@ class VesselsOfAreas:
     outcomes: list[VesselOutcome]
     distances: DistanceSummary
     mask: MaskLike
-
-
-def tally_areas(
-    mask: MaskLike,
-    areas: Areas,
-    settings: MeasureSettings,
-    mpp_um: float,
-    report: Progress = silent,
-    executor: Executor | None = None,
-    *,
-    densities_only: bool = False,
-) -> VesselTally:
-    """Tally a vessel mask (H, W) on a grid of `mpp_um` over all areas."""
-    return fold_vessels(
-        mask,
-        areas.masks,
-        vessel_settings(settings, mpp_um),
-        hidden=areas.hidden,
-        block_px=settings.block_px,
-        executor=executor,
-        progress=lambda done, total: report("vessels", done, total),
-        densities_only=densities_only,
-    )
 
 
 def _vessels(
@@ -336,10 +301,6 @@ def measured_areas(
     return tuple(found)
 
 
-Densities = list[dict[str, float | None]]
-"""The densities of each region by their paths in the record."""
-
-
 def _quality(
     image: SectionImage,
     tissue: Tissue,
@@ -364,7 +325,7 @@ def _at_thresholds(
     """Return the densities at a lower and at a higher threshold."""
     with clock.stage("thresholds"):
         return tuple(
-            _at_threshold(store, areas, settings.shifted(shift), grid_um, executor)
+            densities_of(store, areas, settings.shifted(shift), grid_um, executor)
             for shift in (-THRESHOLD_SHIFT, THRESHOLD_SHIFT)
         )
 
@@ -378,33 +339,6 @@ def _entries(
         for number, area in enumerate(measured)
         for interval in area.intervals
     )
-
-
-def _at_threshold(
-    store: ProbabilityStore,
-    areas: Areas,
-    settings: MeasureSettings,
-    grid_um: float,
-    executor: Executor | None,
-) -> Densities:
-    """Return the densities of each region at the thresholds of `settings`."""
-    found: Densities = [{} for _ in areas.names]
-    if VESSEL in store.targets:
-        mask = ThresholdMask(store.layer(VESSEL), settings.level(VESSEL))
-        tally = tally_areas(mask, areas, settings, grid_um, executor=executor, densities_only=True)
-        found = densities(tally, vessel_settings(settings, grid_um), mask.shape[1])
-    if VEGF_CELL in store.targets:
-        cells = measure_cells(
-            store.layer(VEGF_CELL),
-            store.layer(VEGF_CELL_CENTRE),
-            cell_settings(settings, grid_um),
-            regions=areas.masks,
-        )
-        for values, cell_outcome in zip(found, cells, strict=True):
-            for interval in cell_outcome.intervals:
-                name = interval.path.removeprefix("cells.")
-                values[interval.path] = getattr(cell_outcome.cells, name)
-    return found
 
 
 def intensity_reader(image: SectionImage, scaling: MarkerScaling, mpp_um: float) -> Intensity:

@@ -12,12 +12,13 @@ from PIL import Image, ImageDraw
 
 from analysis.counting import branchpoint_pixels, segments_of
 from analysis.distances import CELL_PX
+from analysis.folding import vessel_settings
 from analysis.joining import join
 from analysis.lettering import draw_text
 from analysis.masks import MaskLike
 from analysis.overlay import draw_scale_bar, enlarged, picture_mpp, section_picture
 from analysis.parts import GraphParts, cut
-from analysis.pipeline import SectionResult, vessel_settings
+from analysis.pipeline import SectionResult
 from analysis.skeleton import skeleton_of
 from analysis.tally import VesselSettings, block_window
 from imaging.open import SectionImage
