@@ -57,14 +57,15 @@ def associate(
     reasons = {}
     for limit in DISTANCES_UM:
         key = str(limit)
-        within[key] = float(np.mean(distance_um <= limit))
+        within[key] = float(np.mean(distances.within(distance_um, limit)))
         chance = distances.share_within(region, limit)
         if not chance or not len(outside):
             ratio[key] = rank[key] = None
             for name in ("observed_to_expected", "p_value"):
                 reasons[f"association.{name}.{key}"] = NO_PLACE
             continue
-        observed, expected = np.count_nonzero(outside <= limit), chance * len(outside)
+        observed = np.count_nonzero(distances.within(outside, limit))
+        expected = chance * len(outside)
         draws = rng.binomial(len(outside), min(chance, 1.0), DRAWS)
         as_far = np.count_nonzero(np.abs(draws - expected) >= abs(observed - expected) - 1e-9)
         ratio[key] = float(observed / expected)

@@ -24,7 +24,7 @@ from analysis.engine import MeasureJob, Output, measure_file
 from analysis.errors import AnalysisError
 from analysis.exports import write_whole
 from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
-from analysis.record import to_dict
+from analysis.record import rounded, to_dict
 from model.bundle import load_bundle
 
 SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
@@ -102,6 +102,10 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     ]
     if json_path is not None and json_path != STDOUT:
         places.append(("json", json_path))
+    if "CD31" not in jobs[0].settings.markers and any(kind == "skeleton" for kind, _ in places):
+        raise AnalysisError(
+            "--skeleton draws the vessels', and only VEGF is measured; leave it out", "skeleton"
+        )
     masks = [path for kind, path in places if kind == "mask"]
     if len(jobs[0].settings.markers) > 1:
         places += [("mask", cell_mask_path(path)) for path in masks]
@@ -250,7 +254,7 @@ class Ledger:
         if not candidates or not job.source.is_file():
             return None
         content, bundle = file_sha256(job.source), load_bundle(job.bundle)
-        choices = job.settings.resolved(bundle.metadata.thresholds).as_record()
+        choices = rounded(job.settings.resolved(bundle.metadata.thresholds).as_record())
         for record in candidates:
             settings = record.get("settings", {})
             same = (
@@ -258,7 +262,7 @@ class Ledger:
                 and _get(record, "model", "sha256") == bundle.sha256
                 and {name: settings.get(name) for name in choices} == choices
                 and _get(record, "image", "section_thickness_um")
-                == job.settings.section_thickness_um
+                == rounded(job.settings.section_thickness_um)
                 and _same_reading(settings, job)
             )
             if same:
@@ -320,7 +324,7 @@ def _same_reading(settings: Mapping[str, Any], job: MeasureJob) -> bool:
     mask = job.settings.tissue_file
     content = file_sha256(mask) if mask is not None and mask.is_file() else None
     same_mask = settings.get("tissue_sha256") == content
-    return modality and channels and same_mask and settings.get("mpp_um") == job.mpp_um
+    return modality and channels and same_mask and settings.get("mpp_um") == rounded(job.mpp_um)
 
 
 def _get(record: Mapping[str, Any], part: str, name: str) -> Any:

@@ -114,10 +114,12 @@ def tally_block(
     rows, columns = (places[block.counted] for places in block.last_pixel)
     member = np.stack([m[rows - core.y, columns - core.x] for m in members], axis=1)
     sums, histograms = np.zeros(len(members)), [Counter[int]() for _ in members]
-    if intensity is not None and any(mask.any() for mask in held):
+    # Specks too small for a cell are positive area, but no cell's stain.
+    cells = block.labels[core.within(block.window).slices()] > 0
+    if intensity is not None and cells.any():
         stain = intensity(core)
-        for number, mask in enumerate(held):
-            values = stain[mask].astype(np.float64)
+        for number, region in enumerate(members):
+            values = stain[cells & region].astype(np.float64)
             sums[number] = values.sum()
             histograms[number] = _histogram(np.rint(values / step).astype(np.int64))
     return CellTally(
@@ -222,9 +224,7 @@ def _outcome(
         reasons |= dict.fromkeys(("positive_density_per_mm2", "positive_area_fraction"), NO_TISSUE)
     if not count:
         reasons["cell_area_um2"] = NO_CELL
-    seen = _Seen(
-        positive_px, float(tally.intensity_sums[region]), tally.intensities[region], pixel_um2
-    )
+    seen = _Seen(float(tally.intensity_sums[region]), tally.intensities[region], pixel_um2)
     cells = Cells(
         positive_count=count,
         positive_density_per_mm2=count / area_mm2 if area_mm2 else None,
@@ -250,9 +250,8 @@ def _outcome(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was seen of the marker in one region's positive pixels."""
+    """What was seen of the marker in the pixels of one region's cells."""
 
-    positive_px: int
     intensity_sum: float
     intensities: Counter[int]
     pixel_um2: float
@@ -271,7 +270,8 @@ def _intensities(
         reasons |= dict.fromkeys((name, *density_names), "no image was given, only probabilities")
         return {}
     step = OD_STEP if brightfield else GREY_STEP
-    mean = seen.intensity_sum / seen.positive_px if seen.positive_px else None
+    pixels = seen.intensities.total()
+    mean = seen.intensity_sum / pixels if pixels else None
     values: dict[str, Any] = {name: MeanMedian(mean, _median(seen.intensities, step))}
     if mean is None:
         reasons[name] = NO_CELL

@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.float32]
 FAR_PX = 256
 CELL_PX = 16
 _BINS = 2 * FAR_PX + 1
+_SAME_PX = np.float32(1e-3)
 _WINDOW_PX = 1024
 
 NO_TISSUE_OUTSIDE = "the region holds no tissue outside vessels"
@@ -99,7 +100,7 @@ def tally_distances(
     ----------
     mask
         Vessels in the tile's outer window (h, w), whose halo is `FAR_PX` or reaches the image's
-        border.
+        border; none of them excluded.
     hidden
         Excluded pixels (h, w), or None.
     regions
@@ -147,7 +148,8 @@ def _out_of_sight(
     blind = to_vessel > rows[:, None]
     blind |= to_vessel > columns
     if to_hidden is not None:
-        blind |= to_vessel > to_hidden
+        # Two roots of one number may differ in their last bit.
+        blind |= to_vessel > to_hidden + _SAME_PX
     index = np.flatnonzero(blind.reshape(-1))
     y, x = np.divmod(index, len(columns))
     nearest = np.minimum(rows[y], columns[x])
@@ -259,13 +261,25 @@ class DistanceSummary:
     def share_within(self, region: int, distance_um: float) -> float | None:
         """Return the share of a region's tissue outside vessels that lies so near to one in sight.
 
-        None where there is no such tissue; exact up to `FAR_PX`.
+        None where there is no such tissue. Distances count to the nearest half pixel and up to
+        `FAR_PX`.
         """
         tally = self._tally
         total = sum(int(part[region].sum()) for part in (tally.events, tally.censored))
         total += int(tally.far_px[:, region].sum())
-        bins = int(np.floor(2 * distance_um / self._mpp + 1e-9)) + 1
+        bins = self._whole_halves(distance_um) + 1
         return float(tally.outside[region, :bins].sum()) / total if total else None
+
+    def within(
+        self, distance_um: npt.NDArray[np.float64], limit_um: float
+    ) -> npt.NDArray[np.bool_]:
+        """Say which distances (n,) count as no further than the limit, as `share_within` counts."""
+        half = np.floor(2.0 * distance_um / self._mpp + 0.5)
+        return np.asarray(half <= self._whole_halves(limit_um))
+
+    def _whole_halves(self, distance_um: float) -> int:
+        """Return a distance in half pixels, the step to which distances are tallied."""
+        return int(np.floor(2 * distance_um / self._mpp + 1e-9))
 
     def at(self, mask: MaskLike, places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the distance in µm of each place (n, 2), (y, x), to the nearest vessel of `mask`.

@@ -28,9 +28,15 @@ NO_BOX = "no box size fits into the region a hundred times"
 
 
 def boxes_px(mpp_um: float) -> tuple[int, ...]:
-    """Return the side of each box in whole pixels; 0 for one that is too small or too large."""
-    sides = (round(box / mpp_um) for box in BOXES_UM)
-    return tuple(side if 1 <= side <= MAX_BOX_PX else 0 for side in sides)
+    """Return the side of each box in whole pixels.
+
+    0 for one that is too small or too large, or as many pixels as the next.
+    """
+    sides = [round(box / mpp_um) for box in BOXES_UM]
+    return tuple(
+        side if 1 <= side <= MAX_BOX_PX and side != further else 0
+        for side, further in zip(sides, [*sides[1:], 0], strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,25 @@ def tally_lacunarity(
         The block, (height, width) of the image, and the side of a pixel.
     """
     sides = boxes_px(mpp_um)
-    count = 1 if regions is None else len(regions)
-    sums = np.zeros((3, count, len(sides)))
+    if regions is None:
+        return LacunarityTally(*_sums(mask, None, tile, shape, sides)[:, None])
+    return LacunarityTally(
+        *np.stack([_sums(mask, region, tile, shape, sides) for region in regions], axis=1)
+    )
+
+
+def _sums(
+    mask: Bools, region: Bools | None, tile: Tile, shape: tuple[int, int], sides: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Return boxes, mass and squares (3, 7) of one region."""
+    sums = np.zeros((3, len(sides)))
+    bounds = (
+        (slice(0, mask.shape[0]), slice(0, mask.shape[1])) if region is None else held_in(region)
+    )
+    if bounds is None:
+        return sums
     for size, side in enumerate(sides):
-        starts = _starts(tile, shape, side)
+        starts = _starts(tile, shape, side, bounds)
         if starts is None:
             continue
         rows, columns = starts
@@ -81,32 +102,40 @@ def tally_lacunarity(
             slice(rows.start, rows.stop + side - 1),
             slice(columns.start, columns.stop + side - 1),
         )
-        for region in range(count):
-            held = mask[reach] if regions is None else mask[reach] & regions[region][reach]
-            if not held.any() and regions is None:
-                sums[0, region, size] += (rows.stop - rows.start) * (columns.stop - columns.start)
-                continue
-            mass = _box_sums(held, side)
-            valid = None
-            if regions is not None:
-                valid = (_box_sums(regions[region][reach], side) == side * side).view(np.uint8)
-                mass *= valid
-            sums[:, region, size] += (
-                mass.size if valid is None else cv2.countNonZero(valid),
-                cv2.sumElems(mass)[0],
-                cv2.norm(mass, cv2.NORM_L2SQR),
-            )
-    return LacunarityTally(*sums)
+        held = mask[reach] if region is None else mask[reach] & region[reach]
+        if region is None and not held.any():
+            sums[0, size] = (rows.stop - rows.start) * (columns.stop - columns.start)
+            continue
+        mass = _box_sums(held, side)
+        boxes = mass.size
+        if region is not None:
+            valid = (_box_sums(region[reach], side) == side * side).view(np.uint8)
+            mass *= valid
+            boxes = cv2.countNonZero(valid)
+        sums[:, size] = boxes, cv2.sumElems(mass)[0], cv2.norm(mass, cv2.NORM_L2SQR)
+    return sums
 
 
-def _starts(tile: Tile, shape: tuple[int, int], side: int) -> tuple[slice, slice] | None:
-    """Return where in the outer window the core's boxes begin; None if none fits the image."""
-    core, outer = tile.core, tile.outer
-    bottom = min(core.bottom, shape[0] - side + 1)
-    right = min(core.right, shape[1] - side + 1)
-    if not side or bottom <= core.y or right <= core.x:
+def held_in(mask: Bools) -> tuple[slice, slice] | None:
+    """Return the rows and columns between which the set pixels of `mask` (h, w) lie, if any."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
         return None
-    return slice(core.y - outer.y, bottom - outer.y), slice(core.x - outer.x, right - outer.x)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _starts(
+    tile: Tile, shape: tuple[int, int], side: int, bounds: tuple[slice, slice]
+) -> tuple[slice, slice] | None:
+    """Return where in the outer window the core's boxes begin that lie in `bounds`, if any do."""
+    core, outer = tile.core, tile.outer
+    top = max(core.y - outer.y, bounds[0].start)
+    left = max(core.x - outer.x, bounds[1].start)
+    bottom = min(min(core.bottom, shape[0] - side + 1) - outer.y, bounds[0].stop - side + 1)
+    right = min(min(core.right, shape[1] - side + 1) - outer.x, bounds[1].stop - side + 1)
+    if not side or bottom <= top or right <= left:
+        return None
+    return slice(top, bottom), slice(left, right)
 
 
 def _box_sums(mask: Bools, side: int) -> npt.NDArray[np.int32]:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from analysis.areas import plan_of
+from analysis.areas import Areas, plan_of
 from analysis.cells import cells_of_block
+from analysis.folding import vessel_settings
 from analysis.masks import MaskLike
 from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
@@ -61,16 +62,19 @@ def find_objects(result: SectionResult, image: SectionImage) -> list[SectionObje
     """Return Ω where it is not the frame, then regions, vessel profiles and cells.
 
     A profile is what `vessels.profile_count` counts: fragments closer than the gap are one. Its
-    measurement ``Counted`` is 0 where it meets the image's bottom or right border.
+    measurement ``Counted`` is 0 where it meets the image's bottom or right border, or where its
+    last pixel lies outside the tissue.
     """
     found: list[SectionObject] = []
+    areas = Areas.of(image, result.tissue, plan_of(image, result.settings))
+    omega = None if areas.masks is None else areas.masks[0]
     if result.tissue.tissue.fraction < 1.0:
         found.extend(_tissue(result))
     found.extend(_regions(result, image))
     if result.vessel_mask is not None:
-        found.extend(_profiles(result))
+        found.extend(_profiles(result, omega))
     if result.cell_mask is not None:
-        found.extend(_cells(result, image))
+        found.extend(_cells(result, image, omega))
     return found
 
 
@@ -174,14 +178,13 @@ def _regions(result: SectionResult, image: SectionImage) -> Iterator[SectionObje
             yield SectionObject(REGION_CLASS, scaled, {"Area mm^2": area_of[name]}, name)
 
 
-def _profiles(result: SectionResult) -> Iterator[SectionObject]:
+def _profiles(result: SectionResult, omega: MaskLike | None) -> Iterator[SectionObject]:
     mask = result.vessel_mask
     assert mask is not None
-    reach_px = result.settings.gap_um / result.mpp_um
-    for group in profiles(outlines(mask_edges(mask)), mask, reach_px):
-        area_um2 = sum(outline.area_px for outline in group) * result.mpp_um**2
-        if area_um2 >= result.settings.min_profile_area_um2:
-            yield _object(VESSEL_CLASS, group, result, {})
+    settings = vessel_settings(result.settings, result.mpp_um)
+    for group in profiles(outlines(mask_edges(mask)), mask, settings.reach_px):
+        if sum(outline.area_px for outline in group) >= settings.min_profile_px - 1e-9:
+            yield _object(VESSEL_CLASS, group, result, omega, {})
 
 
 def profiles(found: list[Outline], mask: MaskLike, reach_px: float) -> list[list[Outline]]:
@@ -210,7 +213,11 @@ def _runs(mask: MaskLike) -> Runs:
 
 
 def _object(
-    name: str, group: list[Outline], result: SectionResult, more: dict[str, float]
+    name: str,
+    group: list[Outline],
+    result: SectionResult,
+    omega: MaskLike | None,
+    more: dict[str, float],
 ) -> SectionObject:
     """Return one object with area, perimeter and whether it is counted."""
     polygons = [polygon for outline in group for polygon in outline.polygons]
@@ -218,6 +225,9 @@ def _object(
     height, width = result.shape
     _, _, right, bottom = geometry.bounds
     clear = right < width and bottom < height
+    if clear and omega is not None:
+        row, column = _last_pixel(geometry)
+        clear = bool(omega[row : row + 1, column : column + 1].all())
     measurements = {
         "Area µm^2": round(geometry.area * result.mpp_um**2, 4),
         "Perimeter µm": round(geometry.length * result.mpp_um, 4),
@@ -226,7 +236,16 @@ def _object(
     return SectionObject(name, geometry, measurements | more)
 
 
-def _cells(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:
+def _last_pixel(geometry: Polygon | MultiPolygon) -> tuple[int, int]:
+    """Return (row, column) of the last pixel in row-major order, whose region counts the object."""
+    x, y = shapely.get_coordinates(geometry).T
+    bottom = y.max()
+    return int(bottom) - 1, int(x[y == bottom].max()) - 1
+
+
+def _cells(
+    result: SectionResult, image: SectionImage, omega: MaskLike | None
+) -> Iterator[SectionObject]:
     height, width = result.shape
     probability = result.store.layer(VEGF_CELL)
     centre = result.store.layer(VEGF_CELL_CENTRE)
@@ -242,7 +261,7 @@ def _cells(result: SectionResult, image: SectionImage) -> Iterator[SectionObject
         origin = block.window.x, block.window.y
         for outline in outlines(edges_of(np.pad(mine, 1), window, origin)):
             mean = {name: round(float(means[outline.label]), 5)}
-            yield _object(CELL_CLASS, [outline], result, mean)
+            yield _object(CELL_CLASS, [outline], result, omega, mean)
 
 
 def _means(

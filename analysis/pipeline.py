@@ -33,6 +33,7 @@ from analysis.masks import Intensity, MaskLike, ProbabilityStore, ThresholdMask,
 from analysis.prediction import box_of, predict_section
 from analysis.quality import judge
 from analysis.record import Record
+from analysis.region_masks import Within
 from analysis.settings import MeasureSettings
 from analysis.uncertainty import THRESHOLD_SHIFT, entry
 from analysis.vessels import (
@@ -228,7 +229,7 @@ def check_markers(image: SectionImage, settings: MeasureSettings) -> None:
 
 @dataclass(frozen=True)
 class VesselsOfAreas:
-    """Vessels of each region, and how far tissue lies from them."""
+    """Vessels of each region, how far tissue lies from them, and where they are, exclusions off."""
 
     outcomes: list[VesselOutcome]
     distances: DistanceSummary
@@ -249,7 +250,8 @@ def _vessels(
     tally = tally_areas(mask, areas, settings, grid_um, report, executor)
     distances = DistanceSummary(tally.distances, mask.shape, grid_um)
     outcomes = finish(tally, vessel_settings(settings, grid_um), mask.shape, distances)
-    return VesselsOfAreas(outcomes, distances, mask)
+    seen = mask if areas.hidden is None else Within(mask, but=areas.hidden)
+    return VesselsOfAreas(outcomes, distances, seen)
 
 
 def _cells(

@@ -178,7 +178,7 @@ def to_dict(record: Record) -> dict[str, Any]:
 
 def to_json(record: Record) -> str:
     """Serialise `record`; NaN and infinity are a programming error and raise ``ValueError``."""
-    tree = _rounded(dataclasses.asdict(record))
+    tree = rounded(dataclasses.asdict(record))
     if record.parity is None:  # there only where it was asked for
         del tree["parity"]
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
@@ -189,12 +189,13 @@ def significant(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-def _rounded(tree: Any) -> Any:
+def rounded(tree: Any) -> Any:
+    """Return a tree of mappings and lists with its numbers as records hold them."""
     if isinstance(tree, float):
         return significant(tree)
     if isinstance(tree, Mapping):
-        return {key: _rounded(value) for key, value in tree.items()}
-    return [_rounded(value) for value in tree] if isinstance(tree, (tuple, list)) else tree
+        return {key: rounded(value) for key, value in tree.items()}
+    return [rounded(value) for value in tree] if isinstance(tree, (tuple, list)) else tree
 
 
 def flatten(region: Region) -> Iterator[tuple[str, float | int | None]]:

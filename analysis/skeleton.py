@@ -26,6 +26,8 @@ HALO_MARGIN_PX = 16
 # gap and leave holes of a few background pixels: up to 10 px where tubes of 4 to 11 px cross at 45°
 # to 60°. Each would be a loop with two branchpoints. They are closed for the skeleton alone.
 PINHOLE_PX = 12
+# Free at both ends and no longer than this, a line is what is left of a point.
+RESIDUE_PX = 3
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,24 @@ def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
     spur = _spurs(before)
     gone = before.chains.pixel[np.repeat(spur, before.chains.size)]
     ends = end_changes(before.graph, before.chains, distance, ~spur)
-    gone = np.concatenate([gone, ends.gone])
+    gone = np.concatenate([gone, ends.gone, _residues(before.chains)])
     if not len(gone) and not len(ends.y):
         return before
     pruned = words.copy()
     clear(pruned, before.graph.y[gone], before.graph.x[gone])
     fill(pruned, ends.y, ends.x)
     return _trace(thin_words(pruned, keep, words), window.shape[1], distance, wide)
+
+
+def _residues(chains: Chains) -> Ints:
+    """Return the pixels beyond one of what thinning leaves of a round profile.
+
+    A disc's medial axis is a point, but about a centre that lies between pixels two or three stay.
+    """
+    alone = (chains.junction < 0).all(axis=1) & ~chains.ring & (chains.size <= RESIDUE_PX)
+    rest = np.repeat(alone, chains.size)
+    rest[(chains.offset[:-1] + chains.size // 2)[alone]] = False
+    return chains.pixel[rest]
 
 
 def without_pinholes(mask: Bools) -> Bools:

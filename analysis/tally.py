@@ -207,7 +207,10 @@ def tally_block(
     else:
         more = {
             **_widths(skeleton, window, place, within, settings),
-            "distances": tally_distances(mask, hidden, within, tile, shape),
+            # A vessel that was excluded is not there; only what it hides is unknown.
+            "distances": tally_distances(
+                mask if hidden is None else mask & ~hidden, hidden, within, tile, shape
+            ),
             "lacunarity": tally_lacunarity(mask, regions, tile, shape, settings.mpp_um),
             "cover": Cover.of_block(within, core),
             "parity": _parity(skeleton, place, within, vessels, settings),

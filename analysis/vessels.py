@@ -357,10 +357,14 @@ class _Region:
         found, reason = lacunarity_of(self.tally.lacunarity, self.index, self.settings.mpp_um)
         if reason:
             self.reasons["vessels.lacunarity"] = reason
-        elif None in found.value:
+            return found
+        if None in found.value:
             self.reasons["vessels.lacunarity.value"] = (
-                "a box of this size is no whole pixel, or fits into the region less than 100 times"
+                "a box of this size is no whole pixel, as many pixels as a larger one, or fits "
+                "into the region less than 100 times"
             )
+        if found.slope is None:
+            self.reasons["vessels.lacunarity.slope"] = "only one size of box fits into the region"
         return found
 
     def _hotspot(self, shape: tuple[int, int]) -> tuple[float | None, float | None]:

@@ -128,7 +128,7 @@ def test_resume_measures_again_where_regions_have_changed(angiometry: Any, tmp_p
     out, drawn = tmp_path / "all.json", tmp_path / "core.geojson"
 
     def run(side_px: int, *words: object) -> tuple[list[dict[str, Any]], str]:
-        corners = [[40, 40], [side_px, 40], [side_px, 120], [40, 120], [40, 40]]
+        corners = [[40 + 1 / 3, 40], [side_px, 40], [side_px, 120], [40, 120], [40 + 1 / 3, 40]]
         core = {
             "type": "Feature",
             "properties": {"name": "infarct_core"},
@@ -186,6 +186,7 @@ def test_settings_of_an_earlier_record_are_repeated(
         (["--mpp", "nan"], "mpp_um"),
         (["--workers", "0"], "workers"),
         (["--resume"], "resume"),
+        (["--marker", "VEGF", "--skeleton", "s.png"], "skeleton"),
         (["--settings", "no-such.json"], "settings"),
         (["--regions", "r.geojson"], "regions"),
     ],

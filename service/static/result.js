@@ -121,10 +121,10 @@ function viewer(overlayUrl, original, record) {
     element("figcaption", {}, "If outlines miss what you see or follow what is not there, change the threshold under More settings, and keep that value for every section of the study."));
 }
 
-// As the overlay is drawn: at most 2048 px, small images enlarged by a whole factor to 768 px.
+// As the overlay is drawn: at most 2048 px, small images enlarged by a whole factor to 1024 px.
 function drawnWidth({ width_px: width, height_px: height }) {
   const longest = Math.max(width, height);
-  return longest > 2048 ? (width * 2048) / longest : width * Math.max(1, Math.floor(768 / longest));
+  return longest > 2048 ? (width * 2048) / longest : width * Math.max(1, Math.floor(1024 / longest));
 }
 
 function tool(text, act) {

@@ -9,7 +9,7 @@ import pytest
 from analysis.association import associate
 from analysis.distances import DistanceSummary
 from analysis.vessels import VesselSettings, fold_vessels
-from tests.phantoms import Bools
+from tests.phantoms import Bools, random_network
 
 PIXEL = VesselSettings(mpp_um=1.0)
 
@@ -44,6 +44,19 @@ def test_distances_are_those_to_the_nearest_vessel_pixel() -> None:
 def test_the_expectation_is_the_share_of_tissue() -> None:
     """Within 10 px of a wall lie 20 of 90 px between stripes."""
     assert summary(stripes()).share_within(0, 10) == pytest.approx(20 / 90, rel=0.01)
+
+
+@pytest.mark.parametrize("mpp_um", [0.5, 0.65, 1.0])
+def test_cells_everywhere_are_exactly_as_many_as_expected(mpp_um: float) -> None:
+    """With a cell on every pixel outside vessels, observed over expected is 1 at every limit."""
+    mask = random_network(4, side=400)
+    settings = VesselSettings(mpp_um=mpp_um)
+    distances = DistanceSummary(fold_vessels(mask, None, settings).distances, mask.shape, mpp_um)
+    places = np.stack(np.nonzero(~mask), axis=1).astype(float)
+    found, _ = associate(distances.at(mask, places), distances, 0, seed=0)
+    assert found is not None
+    for limit, ratio in found.observed_to_expected.items():
+        assert ratio == pytest.approx(1, abs=1e-9), limit
 
 
 def test_cells_at_the_walls_are_nearer_than_chance() -> None:

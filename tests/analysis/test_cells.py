@@ -184,6 +184,28 @@ def test_optical_density_of_half_the_light_is_log_two() -> None:
     assert cells.intensity is None
 
 
+def test_specks_add_area_but_no_stain() -> None:
+    """What is too small for a cell tells nothing of the cells' optical density."""
+    probability, depth = section([(30, 30, 10)], 60, 60)
+    probability[5:8, 5:8] = 255
+
+    def darker(window: Window) -> npt.NDArray[np.float32]:
+        stain = np.full((window.height, window.width), 0.2, np.float32)
+        stain[:10, :10] = 0.9
+        return stain
+
+    (outcome,) = measure_cells(probability, depth, SETTINGS, intensity=darker)
+    assert outcome.cells.positive_area_fraction == pytest.approx((disc_px(10) + 9) / 3600)
+    assert outcome.cells.optical_density.mean == pytest.approx(0.2, abs=1e-6)
+    probability[20:40, 20:40] = 0
+    probability[:] = np.where(probability == 255, probability, 0)
+    probability[10:] = 0
+    (alone,) = measure_cells(probability, depth, SETTINGS, intensity=darker)
+    assert alone.cells.positive_count == 0
+    assert alone.cells.optical_density.mean is None
+    assert "cells.optical_density" in alone.reasons
+
+
 def test_fluorescence_has_intensity_and_no_optical_density() -> None:
     """Optical densities are null, with a reason, where light is emitted and not absorbed."""
     probability, depth = section([(30, 30, 10)], 60, 60)

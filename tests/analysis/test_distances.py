@@ -91,6 +91,18 @@ def test_an_excluded_part_hides_what_lies_behind_it() -> None:
     assert found.max == 20
 
 
+def test_a_vessel_that_was_struck_out_is_no_vessel() -> None:
+    """Outlined exactly, it only hides what it covers: distances run to the other vessels."""
+    mask = np.zeros((300, 400), np.bool_)
+    mask[:, [50, 150, 250, 350]] = True
+    wrong = np.zeros_like(mask)
+    wrong[140:160, 90:110] = True
+    without = distance(mask)
+    struck = hidden_distance(mask | wrong, wrong)
+    assert struck.mean == pytest.approx(without.mean, rel=0.01)
+    assert distance(mask | wrong).mean < 0.98 * without.mean
+
+
 @pytest.mark.parametrize("block_px", [64, 160])
 def test_blocks_give_the_distances_of_the_whole(block_px: int) -> None:
     """Also beyond the reach of one block, where distances run between cells."""

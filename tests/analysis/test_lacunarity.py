@@ -75,6 +75,7 @@ def test_boxes_are_whole_pixels_of_sizes_that_can_be_seen() -> None:
     """At 0.5 µm 4 to 256 px; what rounds to no pixel, or is too wide for a block, is left out."""
     assert boxes_px(0.5) == (4, 8, 16, 32, 64, 128, 256)
     assert boxes_px(5.0)[:2] == (0, 1)
+    assert boxes_px(3.0)[:3] == (0, 1, 3)  # 2 and 4 µm are one pixel both: one size, not two
     assert boxes_px(0.1)[-1] == 0
 
 

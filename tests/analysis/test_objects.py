@@ -108,6 +108,50 @@ def test_as_many_profiles_as_are_counted(
     assert counted == measured.result.record.regions[0].vessels.profile_count > 10
 
 
+@pytest.mark.parametrize(("apart_px", "profiles"), [(3, 1), (4, 2)])
+def test_features_bridge_the_gaps_that_profiles_bridge(
+    measure: Any, draw: Any, tmp_path: Path, apart_px: int, profiles: int
+) -> None:
+    """Closer than 2 µm, 4 pixels here, two bars are one profile and one feature."""
+    mask = np.zeros((120, 200))
+    mask[40:60, 30:90] = 1
+    mask[40:60, 90 + apart_px : 160] = 1
+    measured = measure(draw.fluorescence([mask], tmp_path / "bars.png"))
+    found = features(measured, tmp_path / "objects.geojson")
+    assert len(found) == measured.result.record.regions[0].vessels.profile_count == profiles
+
+
+def test_features_outside_the_tissue_are_not_counted(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """Neither where the tissue mask ends nor where a part was struck out."""
+    mask = np.zeros((200, 300))
+    for x in (40, 120, 220):
+        mask[80:100, x : x + 40] = 1
+    path = draw.fluorescence([mask], tmp_path / "bars.png")
+    left = np.zeros((200, 300), np.uint8)
+    left[:, :200] = 255
+    Image.fromarray(left).save(tmp_path / "tissue.png")
+    corners = [[30, 70], [90, 70], [90, 110], [30, 110], [30, 70]]
+    struck = {
+        "type": "Feature",
+        "properties": {"name": "exclude"},
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+    }
+    settings = MeasureSettings(
+        tissue=str(tmp_path / "tissue.png"), regions=regions_document(json.dumps(struck))
+    )
+    measured = measure(path, settings)
+    found = features(measured, tmp_path / "objects.geojson")
+    counted = [
+        f["properties"]["measurements"]["Counted"]
+        for f in found
+        if f["properties"]["objectType"] == "detection"
+    ]
+    assert counted == [0.0, 1.0, 0.0]
+    assert measured.result.record.regions[0].vessels.profile_count == 1
+
+
 def test_cells_carry_area_and_stain(measure: Any, draw: Any, tmp_path: Path) -> None:
     """Touching cells are outlined apart, each with its area and mean optical density."""
     places = [(50, 50, 15), (75, 50, 15), (120, 130, 12), (195, 60, 12)]

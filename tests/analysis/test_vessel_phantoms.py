@@ -7,14 +7,18 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy.special import ellipe
 
-from analysis.record import Vessels
+from analysis.assembly import MeasuredArea, region_of
+from analysis.exports import reason_of
+from analysis.record import Vessels, flatten
 from analysis.vessels import VesselOutcome, VesselSettings, measure_vessels
 from tests import phantoms
 from tests.phantoms import Bools
 
 SETTINGS = VesselSettings(mpp_um=1.0, min_profile_area_um2=0.0, gap_um=0.0)
 SPINE_PX = 240.0
+NARROW_PX = (3.0, 4.0)
 WIDTHS_PX = (6.0, 8.0, 13.0, 20.0)
 ANGLES = (0.0, 7.5, 15.0, 22.5, 30.0, 37.5, 45.0, 52.5, 60.0, 67.5, 75.0, 82.5, 90.0)
 
@@ -41,7 +45,7 @@ def capsules(width_px: float) -> list[list[Vessels]]:
     ]
 
 
-@pytest.mark.parametrize("width_px", WIDTHS_PX)
+@pytest.mark.parametrize("width_px", (*NARROW_PX, *WIDTHS_PX))
 def test_a_capsule_is_as_long_as_its_spine(width_px: float) -> None:
     """Length is unbiased within 1 % over angles and offsets, and never off by 2.5 % + 2 px."""
     lengths = np.array([[length_px(one) for one in row] for row in capsules(width_px)])
@@ -57,7 +61,7 @@ def test_a_capsule_is_as_wide_as_drawn(width_px: float) -> None:
     assert np.abs(by_angle - width_px).max() <= max(0.05 * width_px, 0.5)
 
 
-@pytest.mark.parametrize("width_px", WIDTHS_PX)
+@pytest.mark.parametrize("width_px", (*NARROW_PX, *WIDTHS_PX))
 def test_a_capsule_is_one_segment_with_two_ends(width_px: float) -> None:
     """No capsule has a branchpoint, at any angle and offset."""
     for one in (one for row in capsules(width_px) for one in row):
@@ -85,17 +89,40 @@ def test_a_flat_bar_is_as_long_as_its_medial_axis(width_px: int) -> None:
     assert vessels.area_fraction == 200 * width_px / mask.size
 
 
-@pytest.mark.parametrize("radius_px", [3.0, 6.0, 12.0])
-def test_discs_are_counted_and_have_no_length(radius_px: float) -> None:
-    """Round profiles are all counted, with their exact area, and no length is made of them."""
-    mask = np.zeros((200, 200), np.bool_)
-    for x, y in np.mgrid[25:200:50, 25:200:50].reshape(2, -1).T:
-        mask |= phantoms.disc(radius_px, mask.shape, float(x), float(y))
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.27, 0.81)])
+@pytest.mark.parametrize("radius_px", [3.0, 6.0, 10.0, 12.0, 30.0])
+def test_discs_are_counted_and_have_no_length(
+    radius_px: float, offset: tuple[float, float]
+) -> None:
+    """Round profiles are all counted, with their exact area; they are no vessels seen along."""
+    mask = np.zeros((320, 320), np.bool_)
+    for x, y in np.mgrid[40:320:80, 40:320:80].reshape(2, -1).T:
+        mask |= phantoms.disc(radius_px, mask.shape, x + offset[0], y + offset[1])
     vessels = measured(mask)
     assert vessels.profile_count == 16
     assert vessels.area_mm2 == pytest.approx(np.count_nonzero(mask) * 1e-6)
-    assert length_px(vessels) <= 16 * 2.0
-    assert (vessels.segment_count, vessels.branchpoint_count) in {(0, 0), (16, 0)}
+    assert length_px(vessels) == 0
+    assert (vessels.segment_count, vessels.endpoint_count, vessels.branchpoint_count) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("amplitude_px", [15.0, 30.0, 60.0])
+@pytest.mark.parametrize("turn", [0.0, 30.0, 45.0])
+def test_a_sine_is_as_long_as_its_elliptic_integral(amplitude_px: float, turn: float) -> None:
+    """Two waves of 150 px: path and path over chord, whatever their direction."""
+    wave_px, waves = 150.0, 2
+    x = np.linspace(0, waves * wave_px, 400)
+    y = amplitude_px * np.sin(2 * np.pi * x / wave_px)
+    slope = 2 * np.pi * amplitude_px / wave_px
+    expected = (
+        waves * wave_px * (2 / np.pi) * math.hypot(1, slope) * ellipe(slope**2 / (1 + slope**2))
+    )
+    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    path = np.stack([c * x - s * y, s * x + c * y], axis=1)
+    path += 30 - path.min(axis=0)
+    width, height = np.ceil(path.max(axis=0) + 30).astype(int)
+    vessels = measured(phantoms.polyline([tuple(p) for p in path], 8.0, (height, width)))
+    assert length_px(vessels) == pytest.approx(expected, rel=0.015)
+    assert vessels.tortuosity_mean == pytest.approx(expected / (waves * wave_px), rel=0.025)
 
 
 @pytest.mark.parametrize("between", [45.0, 60.0, 90.0, 120.0])
@@ -196,15 +223,10 @@ def test_a_mask_wider_than_any_vessel_has_area_but_no_length() -> None:
 
 
 def _nothing_is_nan(outcome: VesselOutcome) -> None:
-    """Every value is a finite number, or None with a reason."""
-    for name in ("area_fraction", "length_density_mm_per_mm2", "branchpoint_density_per_mm2"):
-        value = getattr(outcome.vessels, name)
-        assert f"vessels.{name}" in outcome.reasons if value is None else math.isfinite(value)
-    for name in ("mean_segment_length_um", "tortuosity_mean"):
-        value = getattr(outcome.vessels, name)
-        assert f"vessels.{name}" in outcome.reasons if value is None else math.isfinite(value)
-    if outcome.vessels.diameter_um.mean is None:
-        assert "vessels.diameter_um" in outcome.reasons
+    """Every value of the record is a finite number, or None with a reason."""
+    region = region_of(MeasuredArea("region", outcome))
+    for path, value in flatten(region):
+        assert reason_of(region.reasons, path) if value is None else math.isfinite(value), path
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (64, 64), (130, 257)])
@@ -216,6 +238,18 @@ def test_odd_masks_give_zero_or_null_with_a_reason(shape: tuple[int, int], kind:
     outcome = measure_vessels(mask, None, SETTINGS)
     _nothing_is_nan(outcome)
     assert outcome.vessels.area_fraction == pytest.approx(np.count_nonzero(mask) / mask.size)
+
+
+@pytest.mark.parametrize("mpp_um", [0.3, 0.5, 1.0, 3.0])
+def test_small_random_masks_give_numbers_or_reasons(mpp_um: float) -> None:
+    """No pixel size and no sparse mask leads to a value that is neither."""
+    rng = np.random.default_rng(7)
+    settings = VesselSettings(mpp_um=mpp_um)
+    for _ in range(60):
+        shape = tuple(int(n) for n in rng.integers(1, 70, 2))
+        _nothing_is_nan(
+            measure_vessels(rng.random(shape) < rng.choice([0.01, 0.3]), None, settings)
+        )
 
 
 def test_a_region_without_tissue_has_null_densities() -> None:

@@ -97,9 +97,9 @@ def test_the_original_lies_where_its_outlines_lay(page: Page) -> None:
     expect(page.locator(".viewer img")).to_be_visible(timeout=30_000)
     page.wait_for_function("document.querySelector('.viewer img').naturalWidth > 0")
     page.get_by_role("button", name="Zoom in").click()
-    # A small section is drawn three times its size, to 768 px, in a picture with a legend.
+    # A small section is drawn four times its size, to 1024 px, in a picture with a legend.
     outlined = page.locator(".viewer img").evaluate(
-        "image => image.getBoundingClientRect().width * 768 / image.naturalWidth"
+        "image => image.getBoundingClientRect().width * 1024 / image.naturalWidth"
     )
     page.get_by_role("button", name="Show the original").click()
     page.wait_for_function("document.querySelector('.viewer img').naturalWidth === 256")
