@@ -22,6 +22,8 @@ export function showResult(place, envelope, original) {
     summary(record, region),
     ...(links["overlay.png"] ? [viewer(links["overlay.png"], original, record)] : []),
     measurements(record),
+    ...comparisons(record),
+    ...parity(record),
     downloads(envelope),
     provenance(record),
   );
@@ -172,8 +174,47 @@ function rowsOf(region, entries, intervals) {
     const range = interval && interval.ci95_low !== null
       ? `${format(interval.ci95_low, digits, factor)} – ${format(interval.ci95_high, digits, factor)}` : "";
     return [element("tr", {}, head, element("td", { class: "number" }, format(value, digits, factor)),
-      element("td", { class: "interval" }, range), element("td", { class: "unit" }, unit))];
+      element("td", { class: "interval" }, range, shifted(interval, digits, factor)), element("td", { class: "unit" }, unit))];
   });
+}
+
+// What a threshold a little lower or higher would have given: how much the outlines leave open.
+function shifted(interval, digits, factor) {
+  if (!interval || interval.threshold_low === null || interval.threshold_high === null) return "";
+  const [low, high] = [interval.threshold_low, interval.threshold_high].map((value) => format(value, digits, factor));
+  return element("small", { title: "With the probability threshold 0.05 lower and higher" }, `threshold ∓ 0.05: ${low}, ${high}`);
+}
+
+// A card with one table; cells that are numbers stand right.
+function card(title, heads, rows, note) {
+  return element("section", { class: "card" }, element("h3", {}, title),
+    element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
+      element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells)))),
+    element("p", { class: "help" }, note));
+}
+
+function comparisons(record) {
+  if (!record.comparisons.length) return [];
+  const rows = record.comparisons.map(({ region, reference, path, ratio, reason }) => [
+    element("th", { scope: "row", title: path }, entryOf(path)[1]),
+    element("td", {}, `${region} to ${reference}`),
+    ratio === null ? element("td", { class: "why" }, `Not available: ${reason}`)
+      : element("td", { class: "number" }, format(ratio, 3)),
+  ]);
+  return [card("Regions compared", ["Density", "Region to its reference", "Ratio"], rows,
+    "1 means that both hold as much for their area.")];
+}
+
+const PROGRAMS = { angiotool: "AngioTool", reaver: "REAVER", qvat: "Q-VAT" };
+
+function parity(record) {
+  const rows = (record.parity ?? []).flatMap((entry) => Object.entries(PROGRAMS).flatMap(([key, program]) =>
+    Object.entries(entry[key]).map(([name, value]) => [
+      element("th", { scope: "row" }, program), element("td", {}, entry.region), element("td", {}, name),
+      value === null ? element("td", { class: "why" }, "Not available") : element("td", { class: "number" }, format(value, 4)),
+    ])));
+  return rows.length ? [card("What other programs would report", ["Program", "Region", "Their name", "Value"], rows,
+    "To compare with the literature, by their formulas on this skeleton; none of our numbers use it.")] : [];
 }
 
 function downloads(envelope) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,39 @@ def test_an_image_becomes_outlines_and_numbers(page: Page, server: Server) -> No
     assert picture.evaluate("image => image.naturalWidth") > 0
     links = page.locator("a.download").evaluate_all("all => all.map(a => a.download)")
     assert {"section.measurements.csv", "section.mask.ome.tif"} <= set(links)
+
+
+def test_regions_are_compared_and_other_programs_stand_beside(page: Page) -> None:
+    """A core with a midline gives ratios to its mirror image; parity is a table of its own."""
+    choose(page, "section.png", encoded(section()))
+    page.fill("#mpp_um", "0.5")
+    page.evaluate("document.getElementById('more').open = true")
+    corners = [[150, 60], [220, 60], [220, 180], [150, 180], [150, 60]]
+    shapes = {
+        "infarct_core": {"type": "Polygon", "coordinates": [corners]},
+        "midline": {"type": "LineString", "coordinates": [[128, 0], [128, 256]]},
+    }
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": geometry}
+        for name, geometry in shapes.items()
+    ]
+    drawn = json.dumps({"type": "FeatureCollection", "features": features}).encode()
+    page.set_input_files(
+        "#regions",
+        {"name": "r.geojson", "mimeType": "application/geo+json", "buffer": drawn},
+    )
+    page.fill("#band_um", "10")
+    page.check("input[name=parity]")
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_have_text("section.png", timeout=30_000)
+    compared = page.locator("section.card", has_text="Regions compared")
+    expect(compared).to_contain_text("infarct_core to contralateral_core")
+    expect(compared).to_contain_text("peri_infarct to contralateral_peri_infarct")
+    others = page.locator("section.card", has_text="What other programs would report")
+    for words in ("AngioTool", "REAVER", "Q-VAT", "vessel_length_density_mm_per_mm2"):
+        expect(others).to_contain_text(words)
+    expect(page.locator("table").first).to_be_visible()
+    expect(page.locator("td.interval small").first).to_contain_text("threshold")
 
 
 def test_the_whole_picture_fits(page: Page) -> None:
