@@ -26,8 +26,9 @@ HALO_MARGIN_PX = 16
 # gap and leave holes of a few background pixels: up to 10 px where tubes of 4 to 11 px cross at 45°
 # to 60°. Each would be a loop with two branchpoints. They are closed for the skeleton alone.
 PINHOLE_PX = 12
-# Free at both ends and no longer than this, a line is what is left of a point.
-RESIDUE_PX = 3
+# By so much the balls about pixels of a digitised disc's axis stand out of the largest: a diagonal
+# step, as much as three pixels in a row reach from their middle.
+GRAIN_PX = 1.5
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
     spur = _spurs(before)
     gone = before.chains.pixel[np.repeat(spur, before.chains.size)]
     ends = end_changes(before.graph, before.chains, distance, ~spur)
-    gone = np.concatenate([gone, ends.gone, _residues(before.chains)])
+    gone = np.concatenate([gone, ends.gone, _residues(before)])
     if not len(gone) and not len(ends.y):
         return before
     pruned = words.copy()
@@ -94,15 +95,31 @@ def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
     return _trace(thin_words(pruned, keep, words), window.shape[1], distance, wide)
 
 
-def _residues(chains: Chains) -> Ints:
+def _residues(skeleton: Skeleton) -> Ints:
     """Return the pixels beyond one of what thinning leaves of a round profile.
 
-    A disc's medial axis is a point, but about a centre that lies between pixels two or three stay.
+    A disc's medial axis is a point: the ball about it holds all others. Of drawn discs a few pixels
+    stay, whose balls lie in the largest one but for the grain of pixels.
     """
-    alone = (chains.junction < 0).all(axis=1) & ~chains.ring & (chains.size <= RESIDUE_PX)
-    rest = np.repeat(alone, chains.size)
-    rest[(chains.offset[:-1] + chains.size // 2)[alone]] = False
-    return chains.pixel[rest]
+    graph, chains = skeleton.graph, skeleton.chains
+    alone = (chains.junction < 0).all(axis=1) & ~chains.ring & (chains.size > 1)
+    chain = np.repeat(np.arange(len(alone)), chains.size)
+    place = np.flatnonzero(alone[chain])
+    pixel, chain = chains.pixel[place], chain[place]
+    radius = skeleton.radius[pixel].astype(np.float64)
+    off_middle = np.abs(2 * place - chains.offset[chain] - chains.offset[chain + 1] + 1)
+    order = np.lexsort((off_middle, -radius, chain))
+    _, first = np.unique(chain[order], return_index=True)
+    largest = np.zeros(len(alone), np.int64)
+    largest[chain[order[first]]] = order[first]
+    middle = largest[chain]
+    y, x = graph.y[pixel], graph.x[pixel]
+    apart = np.hypot(y - y[middle], x - x[middle])
+    round_ = alone.copy()
+    round_[chain[radius + apart > radius[middle] + GRAIN_PX]] = False
+    rest = round_[chain]
+    rest[order[first]] = False
+    return pixel[rest]
 
 
 def without_pinholes(mask: Bools) -> Bools:
