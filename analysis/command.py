@@ -236,7 +236,7 @@ def morphometry(
         mask, mpp_um, tissue=tissue, settings=chosen, progress=progress, executor=executor
     )
     if out is None:
-        Console().print(table(to_dict(record)))
+        _print(to_dict(record), Console())
     elif out == STDOUT:
         sys.stdout.write(to_json(record) + "\n")
     else:
@@ -248,13 +248,20 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print one table of measurements for each image."""
     for outcome in outcomes:
         if outcome.record is not None:
-            console.print(table(outcome.record))
+            _print(outcome.record, console)
 
 
-def table(record: Mapping[str, Any]) -> Table:
-    """Return the first region of a record with its intervals, nulls with their reason."""
-    image, tree = record["image"], record["regions"][0]
+def _print(record: Mapping[str, Any], console: Console) -> None:
+    for tree in record["regions"]:
+        console.print(table(record, tree))
+
+
+def table(record: Mapping[str, Any], tree: Mapping[str, Any]) -> Table:
+    """Return one region of a record with its intervals, nulls with their reason."""
+    image = record["image"]
     title = f"{image['name']}, {image['mpp_um']:g} µm/px, {'+'.join(image['markers'])}"
+    if len(record["regions"]) > 1:
+        title += f": {tree['name']}"
     heads = ("measurement", "value", "95 % interval", "unit")
     made = Table(*heads, title=title, title_justify="left")
     made.columns[0].no_wrap = True

@@ -143,6 +143,13 @@ def check_binary(image: SectionImage) -> None:
         raise MaskError(
             f"{image.name} has {image.channel_count} channels; a mask has one, 0 and 255", "mask"
         )
+    if image.white_is_zero:
+        raise MaskError(
+            f"{image.name} stores white as 0, as ImageJ's inverting lookup table does: whether "
+            "black or white is vessel cannot be told. Invert the lookup table and save it anew, "
+            "0 outside vessels and 255 inside",
+            "mask",
+        )
     allowed = ({0, 1}, {0, image.full_scale}, {0, 255})
     seen: set[int] = set()
     for tile in grid(image.width_px, image.height_px, _BLOCK_PX, 0):

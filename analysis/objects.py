@@ -23,6 +23,7 @@ from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
 from analysis.profiles import Runs, components, connect, find_runs
 from analysis.raster import ImageFrame
+from analysis.regions import EXCLUDE
 from imaging.open import SectionImage
 from imaging.tiles import Window, grid
 from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
@@ -172,7 +173,11 @@ def _regions(result: SectionResult, image: SectionImage) -> Iterator[SectionObje
         return
     area_of = {region.name: region.area_mm2 for region in result.record.regions}
     step = image.mpp_um / result.mpp_um
-    for name, shape in plan.shapes.items():
+    shapes = dict(plan.shapes)
+    if plan.exclusions is not None:
+        shapes[EXCLUDE] = plan.exclusions
+        area_of[EXCLUDE] = plan.exclusions.area * image.mpp_um**2 * 1e-6
+    for name, shape in shapes.items():
         scaled = shapely.transform(shape, lambda corners: corners * step)
         if not scaled.is_empty:
             yield SectionObject(REGION_CLASS, scaled, {"Area mm^2": area_of[name]}, name)

@@ -154,13 +154,21 @@ def plan_regions(
 def _name(feature: Feature, number: int) -> str:
     """Return the feature's name; reserved names in any spelling become theirs."""
     name = feature.name or feature.classification or f"region {number}"
-    folded = re.sub(r"[\s\-]+", "_", name.strip().casefold())
+    # A class of outlines keeps its meaning where the outline has a name of its own.
+    if feature.classification and _folded(feature.classification) in (CORE, MIDLINE, EXCLUDE):
+        name = feature.classification
+    folded = _folded(name)
     if folded in DERIVED:
         raise RegionsError(
             f"{feature.where}: {folded} is the name of a region that is derived; "
             "give the outline another name"
         )
     return folded if folded in (CORE, MIDLINE, EXCLUDE) else name
+
+
+def _folded(name: str) -> str:
+    """Return a name without what spelling makes of it: case, spaces and hyphens."""
+    return re.sub(r"[\s\-]+", "_", name.strip().casefold())
 
 
 def _outline(feature: Feature, frame: shapely.Geometry) -> shapely.Geometry:

@@ -211,6 +211,12 @@ def settings_from_record(values: Mapping[str, Any]) -> EarlierSettings:
         raise SettingsError("regions must be a GeoJSON FeatureCollection", "regions")
     if not isinstance(chosen.get("thresholds", {}), dict):
         raise SettingsError("thresholds must be an object of target and number", "settings")
+    if not isinstance(chosen.get("tissue", ""), str):
+        raise SettingsError("tissue must be auto, frame, or the name of a mask file", "tissue")
+    if values.get("mpp_um") is not None:
+        _check_number("mpp_um", values["mpp_um"])
+    if not isinstance(values.get("channels") or {}, dict):
+        raise SettingsError("channels must be an object of marker and number", "channels")
     return EarlierSettings(
         settings=MeasureSettings(**chosen),
         mpp_um=values.get("mpp_um"),

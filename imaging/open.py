@@ -63,6 +63,8 @@ class SectionImage:
         Marker or "nuclei" to channel index, as the request said; empty if it said nothing.
     full_scale : int
         Greatest grey value, 255 or 65535.
+    white_is_zero : bool
+        Whether the file stores dark as high values; pixels are read as what they look like.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class SectionImage:
         self.width_px, self.height_px = info.levels[0]
         self.mpp_um, self.mpp_source = resolve_pixel_size(info.calibration, mpp_um)
         self.full_scale = full_scale_of(info.dtype)
+        self.white_is_zero = info.white_is_zero
         tiles = self._look(info)
         seen = inspect(tiles, info)
         self.modality: Literal["brightfield", "fluorescence"] = resolve_modality(

@@ -64,6 +64,8 @@ class TiffSource:
             except DECODER_FAULTS as fault:
                 raise self._damaged(fault) from fault
             pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
+        if pixels.dtype == np.bool_:
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
         pixels = pixels.astype(self.info.dtype, copy=False)
         if self._layout.palette is not None:
             return np.asarray(self._layout.palette[pixels[..., 0]])

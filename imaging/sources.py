@@ -68,6 +68,8 @@ class SourceInfo:
         How a last, further plane of opacity is to be applied; None where there is none.
     calibration : FileCalibration, optional
         Pixel size of the largest level.
+    white_is_zero : bool
+        Whether the file stores dark as high values, which are read as what they look like.
     """
 
     levels: tuple[tuple[int, int], ...]
@@ -76,6 +78,7 @@ class SourceInfo:
     dtype: np.dtype[Any]
     alpha: Alpha | None = None
     calibration: FileCalibration | None = None
+    white_is_zero: bool = False
 
 
 class PixelSource(Protocol):

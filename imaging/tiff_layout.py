@@ -77,6 +77,7 @@ def layout_of(tiff: Any, name: str) -> Layout:
     for axis, size in zip(series.axes, series.shape, strict=True):
         page_count *= size if axis == "C" else 1
     levels = tuple(_pages(level, page_count, name) for level in series.levels)
+    bilevel = page.dtype == np.bool_
     palette = _palette(page) if page.photometric == _PALETTE else None
     channels = 3 if palette is not None else samples * page_count - (alpha is not None)
     colour = (colour and page_count == 1) or palette is not None
@@ -93,9 +94,10 @@ def layout_of(tiff: Any, name: str) -> Layout:
             levels=tuple((pages[0].imagewidth, pages[0].imagelength) for pages in levels),
             colour=colour,
             channel_names=names,
-            dtype=np.dtype(np.uint8 if palette is not None else page.dtype),
+            dtype=np.dtype(np.uint8 if palette is not None or bilevel else page.dtype),
             alpha=alpha if page_count == 1 else None,
             calibration=calibration_of(tiff),
+            white_is_zero=page.photometric == _MINISWHITE,
         ),
     )
 
@@ -148,8 +150,9 @@ def _check_axes(series: Any, name: str) -> None:
 
 
 def _check_pixels(page: Any, name: str) -> None:
-    """Refuse pixels that are not 8- or 16-bit intensities."""
-    if page.dtype is None or page.dtype not in (np.uint8, np.uint16) or page.bitspersample < 8:
+    """Refuse pixels that are not 8- or 16-bit intensities, or black and white."""
+    grey = page.dtype in (np.uint8, np.uint16) and page.bitspersample >= 8
+    if page.dtype is None or not (grey or page.dtype == np.bool_):
         raise UnreadableImageError(
             f"{name} has pixels of type {page.dtype} ({page.bitspersample} bit): save it with 8 or "
             "16 bit per channel, unsigned."

@@ -246,7 +246,7 @@ def test_morphometry_in_several_processes_gives_the_same_numbers(tmp_path: Path)
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255)])
-@pytest.mark.parametrize("mode", ["L", "1", "tiff"])
+@pytest.mark.parametrize("mode", ["L", "1", "tiff", "1-bit tiff"])
 def test_masks_may_be_written_in_several_ways(
     tmp_path: Path, values: tuple[int, int], mode: str
 ) -> None:
@@ -255,9 +255,9 @@ def test_masks_may_be_written_in_several_ways(
 
     mask = np.zeros((60, 60), np.uint8)
     mask[20:40, 20:40] = values[1]
-    path = tmp_path / ("mask.tif" if mode == "tiff" else "mask.png")
-    if mode == "tiff":
-        tifffile.imwrite(path, mask)
+    path = tmp_path / ("mask.tif" if "tiff" in mode else "mask.png")
+    if "tiff" in mode:
+        tifffile.imwrite(path, mask if mode == "tiff" else mask > 0, photometric="minisblack")
     else:
         Image.fromarray(mask if mode == "L" else mask > 0).save(path)
     result = RUNNER.invoke(app, ["morphometry", str(path), "--mpp", "1", "--json", "-"])
@@ -293,6 +293,53 @@ def test_morphometry_refuses_what_is_no_mask(
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {field}: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
+    """ImageJ's inverting lookup table leaves open which of the two values is vessel."""
+    import tifffile
+
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = 255
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="miniswhite")
+    result = RUNNER.invoke(app, ["morphometry", str(tmp_path / "mask.tif"), "--mpp", "1"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: mask: mask.tif stores white as 0")
+
+
+def test_every_region_is_shown(tmp_path: Path) -> None:
+    """Without --json, regions are tables of their own."""
+    Image.fromarray(np.zeros((60, 60), np.uint8)).save(tmp_path / "mask.png")
+    corners = [[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]
+    left = {
+        "type": "Feature",
+        "properties": {"name": "left"},
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+    }
+    (tmp_path / "r.geojson").write_text(json.dumps(left))
+    words = [str(tmp_path / "mask.png"), "--mpp", "1", "--regions", str(tmp_path / "r.geojson")]
+    result = RUNNER.invoke(app, ["morphometry", *words])
+    assert result.exit_code == 0, result.stderr
+    assert "CD31: tissue" in result.stdout
+    assert "CD31: left" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"tissue": 5}, "tissue"), ({"mpp_um": "abc"}, "mpp_um"), ({"channels": 5}, "channels")],
+)
+def test_settings_of_the_wrong_kind_are_refused(
+    angiometry: Any, section: Path, tmp_path: Path, change: dict[str, Any], field: str
+) -> None:
+    """A record edited by hand names the setting that is wrong."""
+    first = tmp_path / "1.json"
+    angiometry(section, "--json", first)
+    record = json.loads(first.read_text("utf-8"))
+    record["settings"] |= change
+    first.write_text(json.dumps(record))
+    result = angiometry(section, "--settings", first, mpp=None)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {field}: ")
 
 
 def test_an_empty_mask_is_zero(tmp_path: Path) -> None:

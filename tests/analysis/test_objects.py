@@ -149,6 +149,7 @@ def test_features_outside_the_tissue_are_not_counted(
         if f["properties"]["objectType"] == "detection"
     ]
     assert counted == [0.0, 1.0, 0.0]
+    assert "exclude" in [f["properties"].get("name") for f in found]
     assert measured.result.record.regions[0].vessels.profile_count == 1
 
 

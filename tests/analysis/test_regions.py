@@ -65,6 +65,16 @@ def test_names_come_from_the_object_its_class_or_its_number() -> None:
     assert list(made.shapes) == ["cortex", "striatum", "region 3"]
 
 
+def test_a_class_with_a_meaning_keeps_it_under_any_name() -> None:
+    """What QuPath classes as exclude is excluded, also where the outline has a name."""
+    made = plan(
+        feature("fold 1", box(0, 0, 50, 50), classification={"name": "Exclude"}),
+        feature("lesion", box(100, 100, 200, 200), classification={"name": "infarct core"}),
+    )
+    assert made.exclusions is not None
+    assert {"infarct_core", "peri_infarct"} == set(made.shapes)
+
+
 def test_outlines_of_one_name_are_one_region() -> None:
     """Two halves drawn apart, or overlapping, are united."""
     made = plan(feature("a", box(0, 0, 60, 100)), feature("a", box(40, 0, 100, 100)))

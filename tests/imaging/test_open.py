@@ -263,9 +263,18 @@ def test_stacks_are_refused(write_tiff, shape, options, word) -> None:
         open_image(write_tiff(np.zeros(shape, dtype=np.uint8), **options), 0.5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int16", "uint32", "bool"])
+def test_black_and_white_is_read_as_8_bit(write_tiff) -> None:
+    """One bit a pixel, as masks are often saved, is 0 and 255, as in a PNG."""
+    mask = np.random.default_rng(0).random((50, 70)) < 0.4
+    with open_image(write_tiff(mask, photometric="minisblack"), 0.5) as image:
+        pixels = image.read_region(0, 0, 70, 50)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels[..., 0], mask * 255)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int16", "uint32"])
 def test_pixels_that_are_no_intensities_are_refused(write_tiff, dtype) -> None:
-    """Floating, complex, signed, 32-bit and 1-bit pixels ask for 8 or 16 bit."""
+    """Floating, complex, signed and 32-bit pixels ask for 8 or 16 bit."""
     with pytest.raises(UnreadableImageError, match="8 or 16 bit"):
         open_image(write_tiff(np.ones((20, 20), dtype=dtype)), 0.5)
 
