@@ -17,7 +17,7 @@ from analysis.version import software
 from model.bundle import Bundle, BundleMetadata, write_bundle
 from model.export import export_bundle
 from model.predictor import Predictor
-from model.targets import ANNOTATED_TARGETS, CHANNELS
+from model.targets import CHANNELS
 from model.unet import UNet
 from training.evaluate import Progress, evaluate
 from training.module import SegmentationModule
@@ -26,7 +26,6 @@ from training.stream import validation_tiles
 TILE_PX = 1024
 """Side of the part of a prediction tile that is kept: about 1 GiB of memory at base 24."""
 
-_THRESHOLD = 0.5  # of a calibrated probability: more likely than not
 _PIXELS_PER_TILE = 4096  # enough: one number is fitted to a million logits
 
 
@@ -57,7 +56,7 @@ def publish(
         halo_px=0,
         channel_mean=network.config.channel_mean,
         channel_std=network.config.channel_std,
-        thresholds=dict.fromkeys(ANNOTATED_TARGETS, _THRESHOLD),
+        thresholds=dataclasses.asdict(recipe.thresholds),
         temperature=temperature,
         training_data_sha256=module.training_data_sha256,
         data_licence=recipe.data.licence,

@@ -121,6 +121,17 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThresholdConfig:
+    """Calibrated probability from which a pixel belongs to a target; 0.5 is more likely than not.
+
+    Higher ones leave more of what only looks like a vessel, and some of what is one.
+    """
+
+    vessel: float = 0.5
+    vegf_cell: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """A whole recipe."""
 
@@ -132,6 +143,7 @@ class Recipe:
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     run: RunConfig = RunConfig()
+    thresholds: ThresholdConfig = ThresholdConfig()
 
     def __post_init__(self) -> None:
         """Refuse values that would fail hours later."""
@@ -169,6 +181,7 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "loader_workers": (0, 1024),
         "seed": (0, 2**32 - 1),
     },
+    "thresholds": {"vessel": (0.05, 0.95), "vegf_cell": (0.05, 0.95)},
 }
 
 
