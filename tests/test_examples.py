@@ -177,17 +177,22 @@ def area_fraction(pixels: npt.NDArray[Any], folder: Path) -> float:
     return vessels.area_fraction
 
 
+def without_vessels(kind: str, seed: int) -> npt.NDArray[Any]:
+    """Return a picture of 512 × 512 px in which there is no vessel."""
+    if kind == "noise":
+        return np.clip(np.random.default_rng(seed).normal(60, 12, (512, 512)), 0, 255).astype("u1")
+    empty = make_section(seed, SectionParams(size_px=512).without_vessels())
+    if kind == "brightfield":
+        return render_brightfield(empty)
+    return render_fluorescence(empty)[..., 1].astype(np.uint16)
+
+
 @pytest.mark.parametrize("kind", ["noise", "autofluorescence", "brightfield"])
 def test_the_shipped_model_finds_no_vessels_where_none_are(kind: str, tmp_path: Path) -> None:
-    """Noise, an even glow, and stained tissue without tubes have an area fraction under 0.005."""
-    rng = np.random.default_rng(7)
-    empty = make_section(9_000_001, SectionParams(size_px=512).without_vessels())
-    pixels = {
-        "noise": np.clip(rng.normal(60, 12, (512, 512)), 0, 255).astype(np.uint8),
-        "autofluorescence": render_fluorescence(empty)[..., 1].astype(np.uint16),
-        "brightfield": render_brightfield(empty),
-    }[kind]
-    assert area_fraction(pixels, tmp_path) < 0.005
+    """Noise, glow, and stained tissue without tubes: under 0.005 in the mean of six sections."""
+    seeds = range(9_000_001, 9_000_007)
+    found = [area_fraction(without_vessels(kind, seed), tmp_path) for seed in seeds]
+    assert np.mean(found) < 0.005
 
 
 @pytest.mark.parametrize(("scale_px", "spread"), [(3, 8), (10, 8), (10, 4), (30, 12)])
