@@ -32,6 +32,7 @@ run: $(VENV)/.serving  ## Start the service with the shipped model on 127.0.0.1:
 docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and draw the pictures
 	$(BIN)/python docs/refresh.py
 	$(BIN)/python -m docs.pictures
+	$(BIN)/python -m docs.section_pictures
 	$(BIN)/python -m docs.proof
 
 test: $(VENV)/.everything  ## Run the tests
