@@ -37,6 +37,13 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "overlay": ".png",
     "skeleton": ".png",
 }
+_SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "mask": MASK_SUFFIXES,
+    "labels": TIFF_SUFFIXES,
+    "overlay": (".png",),
+    "skeleton": (".png",),
+    "objects": (".geojson", ".json"),
+}
 STDOUT = Path("-")
 
 
@@ -110,11 +117,11 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     if len(jobs[0].settings.markers) > 1:
         places += [("mask", cell_mask_path(path)) for path in masks]
     for kind, path in places:
-        wanted = {"mask": MASK_SUFFIXES, "labels": TIFF_SUFFIXES}.get(kind, (path.suffix.lower(),))
+        wanted = _SUFFIXES.get(kind, (path.suffix.lower(),))
         if path.suffix.lower() not in wanted:
             raise AnalysisError(
                 f"--{kind} {path} would be no {path.suffix or 'such'} file; "
-                f"name it {', '.join(wanted)}",
+                f"name it {', '.join(wanted)}{', or .csv' if kind == 'objects' else ''}",
                 kind,
             )
     check_overwrites(inputs, places)

@@ -14,7 +14,7 @@ import openpyxl
 from openpyxl.styles import Font
 
 from analysis.cautions import NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
-from analysis.record import Record, flatten, to_dict, to_json
+from analysis.record import Record, flatten, rounded, to_dict, to_json
 from analysis.units import unit_of
 
 COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note")
@@ -45,10 +45,10 @@ class Row:
         return [
             texts[0],
             texts[1],
-            self.value,
+            rounded(self.value),
             texts[2],
-            self.ci95_low,
-            self.ci95_high,
+            rounded(self.ci95_low),
+            rounded(self.ci95_high),
             harmless(self.reason),
             self.note,
         ]

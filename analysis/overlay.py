@@ -166,14 +166,19 @@ def _polylines(
 
 
 def _region_names(canvas: Image.Image, objects: list[SectionObject], factor: float) -> None:
-    """Write each region's name where it has most room."""
+    """Write each region's name inside it, below the names that lie there already."""
     draw, size = ImageDraw.Draw(canvas), 18
+    taken: list[tuple[float, float, float]] = []
     for item in objects:
         if item.name == REGION_CLASS:
+            width = text_width(item.title, size)
             place = item.geometry.representative_point()
-            x = place.x * factor - text_width(item.title, size) / 2
-            x = min(max(x, 4.0), canvas.width - text_width(item.title, size) - 4.0)
+            x = min(max(place.x * factor - width / 2, 4.0), canvas.width - width - 4.0)
             y = min(max(place.y * factor - size / 2, 4.0), canvas.height - size - 4.0)
+            for left, right, top in sorted(taken, key=lambda box: box[2]):
+                if x < right + 6 and left < x + width + 6 and abs(y - top) < size + 4:
+                    y = top + size + 4
+            taken.append((x, x + width, y))
             draw_text(draw, (x, y), item.title, size, COLOUR_OF_CLASS[REGION_CLASS], casing=_CASING)
 
 

@@ -175,6 +175,8 @@ def load_settings(path: str | Path) -> EarlierSettings:
         tree = tree[0]
     if not isinstance(tree, dict):
         raise SettingsError(f"{path} holds no single record; give one record", "settings")
+    if isinstance(tree.get("record"), dict):  # the service's answer, which wraps the record
+        tree = tree["record"]
     values = tree.get("settings", tree)
     if not isinstance(values, dict):
         raise SettingsError(f"the settings in {path} are no object", "settings")

@@ -178,6 +178,7 @@ class _FormReader:
         self._stream = stream
         self._limit_bytes = limit_bytes
         self._fields: dict[str, bytearray] = {}
+        self._files: list[str] = []  # fields that came as a file with a name
         self._field_bytes = 0
         self._name: str | None = None
         self._digest = hashlib.sha256()
@@ -224,6 +225,12 @@ class _FormReader:
             raise InvalidRequestError(
                 "The form holds no image; add the file in a field named image.", field=IMAGE_FIELD
             )
+        for name in self._files:
+            if not self._fields[name].strip():
+                raise InvalidRequestError(
+                    f"The file for {name} is empty; send one that holds something, or none.",
+                    field=name,
+                )
         fields = {name: _text(name, bytes(value)) for name, value in self._fields.items()}
         return Upload(fields, self._name, self._digest.hexdigest(), self._size_bytes)
 
@@ -263,11 +270,14 @@ class _FormReader:
         else:
             if b"filename" in options and self._field not in _TEXT_FILE_FIELDS:
                 raise InvalidRequestError(
-                    f"The field {self._field!r} came as a file; only {IMAGE_FIELD!r} is one here.",
+                    f"The field {self._field!r} came as a file; only {IMAGE_FIELD!r} "
+                    f"and {', '.join(_TEXT_FILE_FIELDS)} may be one here.",
                     field=self._field,
                 )
             self._count_field_bytes(len(self._field))
             self._fields[self._field] = bytearray()
+            if options.get(b"filename"):
+                self._files.append(self._field)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._field == IMAGE_FIELD:

@@ -186,6 +186,8 @@ def test_settings_of_an_earlier_record_are_repeated(
         (["--mpp", "nan"], "mpp_um"),
         (["--workers", "0"], "workers"),
         (["--resume"], "resume"),
+        (["--overlay", "o.jpg"], "overlay"),
+        (["--objects", "o.txt"], "objects"),
         (["--marker", "VEGF", "--skeleton", "s.png"], "skeleton"),
         (["--settings", "no-such.json"], "settings"),
         (["--regions", "r.geojson"], "regions"),
@@ -322,6 +324,19 @@ def test_every_region_is_shown(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "CD31: tissue" in result.stdout
     assert "CD31: left" in result.stdout
+
+
+def test_settings_may_be_the_services_answer(
+    angiometry: Any, section: Path, tmp_path: Path
+) -> None:
+    """What curl saved wraps the record, and repeats it as well."""
+    first, again = tmp_path / "1.json", tmp_path / "2.json"
+    angiometry(section, "--threshold-vessel", 0.8, "--json", first)
+    record = json.loads(first.read_text("utf-8"))
+    first.write_text(json.dumps({"id": "x", "state": "succeeded", "record": record}))
+    result = angiometry(section, "--settings", first, "--json", again, mpp=None)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(again.read_text("utf-8"))["settings"] == record["settings"]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,14 @@ def test_answers_with_csv_if_asked(client: httpx.Client) -> None:
     assert client.get(here, headers={"Accept": "image/png"}).status_code == 406
 
 
+def test_an_empty_file_of_regions_is_refused(client: httpx.Client) -> None:
+    """A file that was sent is never left out without a word."""
+    files = {"image": ("section.png", PNG), "regions": ("r.geojson", b"", "application/geo+json")}
+    answer = client.post("/v1/analyses", data=FORM, files=files)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "regions"
+
+
 def test_files_are_immutable_downloads(client: httpx.Client) -> None:
     """Every link leads to a file that may be kept, under its own media type, as a download."""
     links = post(client).json()["links"]
