@@ -41,7 +41,7 @@ test: $(VENV)/.everything  ## Run the tests
 test-slow: $(VENV)/.everything  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-check: $(VENV)/.everything  ## Lint, format, types, and the arrows between packages
+check: test  ## The tests, then lint, format, types, and the arrows between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -16,6 +18,30 @@ from imaging.sources import DECODER_FAULTS, SourceInfo, full_scale_of
 from imaging.tiff_layout import Layout, layout_of
 
 _CACHE_BYTES = 128 * 2**20
+# What the decoder only remarks upon: the directory of a page, or what it names, lies beyond the end
+# of the file. It then reads as many pages as are left, and a section would lose channels.
+_CUT_SHORT = re.compile(r"invalid (page|value) offset|corrupted")
+
+
+class _Remarks(logging.Handler):
+    """What tifffile's logger says in this thread while a file is opened."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = threading.get_ident()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text."""
+        if record.thread == self._thread:
+            self.texts.append(record.getMessage())
+
+    def __enter__(self) -> _Remarks:
+        logging.getLogger("tifffile").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("tifffile").removeHandler(self)
 
 
 class TiffSource:
@@ -31,6 +57,13 @@ class TiffSource:
         self._lock = threading.Lock()
         self._segments: OrderedDict[tuple[int, int, int], NDArray[Any]] = OrderedDict()
         self._cached_bytes = 0
+        with _Remarks() as remarks:
+            self._open(path)
+        if any(_CUT_SHORT.search(text) for text in remarks.texts):
+            self._tiff.close()
+            raise self._damaged(ValueError(remarks.texts[0]))
+
+    def _open(self, path: Path) -> None:
         try:
             # An OME-TIFF may name other files on this machine: never follow.
             self._tiff = tifffile.TiffFile(path, _multifile=False)

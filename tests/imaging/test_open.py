@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,6 +271,26 @@ def test_black_and_white_is_read_as_8_bit(write_tiff) -> None:
         pixels = image.read_region(0, 0, 70, 50)
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels[..., 0], mask * 255)
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.95])
+def test_a_multichannel_file_cut_short_is_refused(
+    tmp_path: Path, kind: str, share: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It must not be read as an image of the channels that are left."""
+    planes = np.random.default_rng(0).integers(0, 60000, (3, 300, 300)).astype(np.uint16)
+    whole = tmp_path / ("whole.ome.tif" if kind == "ome" else "whole.tif")
+    tifffile.imwrite(whole, planes, metadata={"axes": "CYX"}, **{kind: True})
+    channels = {"CD31": 0, "VEGF": 1}
+    with open_image(whole, 0.5, modality="fluorescence", channels=channels) as image:
+        assert image.channel_count == 3
+    content = whole.read_bytes()
+    cut = whole.with_name("cut" + "".join(whole.suffixes))
+    cut.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UnreadableImageError, match="damaged"):
+        open_image(cut, 0.5, modality="fluorescence", channels=channels)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int16", "uint32"])
