@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shapely
-import tifffile
 
 from analysis.objects import CELL_CLASS, VESSEL_CLASS, SectionObject, numbered
 from analysis.pipeline import SectionResult
-from analysis.raster import ImageFrame, nearest
+from analysis.raster import TILE_PX, ImageFrame, nearest, write_ome_tiff
 from imaging.open import SectionImage
 
 Ints = npt.NDArray[np.int64]
-
-_TILE_PX = 512
 
 
 @dataclass(frozen=True)
@@ -90,37 +88,20 @@ def write_labels(
     runs = [LabelRuns.of([(k, item) for k, item in counted if item.name == c]) for c in classes]
     frame = ImageFrame.of(image, result.mpp_um)
     dtype = np.dtype(np.uint16 if len(counted) < 2**16 else np.uint32)
-    pixels = len(classes) * frame.height_px * frame.width_px
     partial = path.with_name(path.name + ".partial")
-    with tifffile.TiffWriter(partial, ome=True, bigtiff=pixels * dtype.itemsize > 2**31) as writer:
-        writer.write(
-            (tile for one in runs for tile in _tiles(one, result.shape, frame, dtype)),
-            shape=(len(classes), *frame.size),
-            dtype=dtype,
-            tile=(_TILE_PX, _TILE_PX),
-            compression="zlib",
-            photometric="minisblack",
-            metadata={
-                "axes": "CYX",
-                "Channel": {"Name": classes},
-                "PhysicalSizeX": frame.mpp_um,
-                "PhysicalSizeY": frame.mpp_um,
-                "PhysicalSizeXUnit": "µm",
-                "PhysicalSizeYUnit": "µm",
-            },
-        )
+    planes = [_strips(one, result.shape, frame, dtype) for one in runs]
+    write_ome_tiff(partial, frame, dtype, planes, classes)
     partial.replace(path)
 
 
-def _tiles(
-    runs: LabelRuns, grid_size: tuple[int, int], frame: ImageFrame, dtype: np.dtype[np.generic]
-) -> Iterator[npt.NDArray[np.generic]]:
+def _strips(
+    runs: LabelRuns, grid_size: tuple[int, int], frame: ImageFrame, dtype: np.dtype[Any]
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield the labels in the image's own size as strips (`TILE_PX`, W) from the top."""
     rows = nearest(frame.height_px, frame.scale, grid_size[0])
     columns = nearest(frame.width_px, frame.scale, grid_size[1])
-    for top in range(0, frame.height_px, _TILE_PX):
-        wanted = rows[top : top + _TILE_PX]
+    for top in range(0, frame.height_px, TILE_PX):
+        wanted = rows[top : top + TILE_PX]
         first = int(wanted[0])
         seen = runs.paint(first, int(wanted[-1]) + 1 - first, grid_size[1])
-        strip = seen[wanted - first][:, columns].astype(dtype)
-        for left in range(0, frame.width_px, _TILE_PX):
-            yield np.ascontiguousarray(strip[:, left : left + _TILE_PX])
+        yield seen[wanted - first][:, columns].astype(dtype)

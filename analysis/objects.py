@@ -23,7 +23,7 @@ from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
 from analysis.profiles import Runs, components, connect, find_runs
 from analysis.raster import ImageFrame
-from analysis.regions import EXCLUDE
+from analysis.regions import EXCLUDE, RegionPlan
 from imaging.open import SectionImage
 from imaging.tiles import Window, grid
 from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
@@ -67,11 +67,12 @@ def find_objects(result: SectionResult, image: SectionImage) -> list[SectionObje
     last pixel lies outside the tissue.
     """
     found: list[SectionObject] = []
-    areas = Areas.of(image, result.tissue, plan_of(image, result.settings))
+    plan = plan_of(image, result.settings)
+    areas = Areas.of(image, result.tissue, plan)
     omega = None if areas.masks is None else areas.masks[0]
     if result.tissue.tissue.fraction < 1.0:
         found.extend(_tissue(result))
-    found.extend(_regions(result, image))
+    found.extend(_regions(result, image, plan))
     if result.vessel_mask is not None:
         found.extend(_profiles(result, omega))
     if result.cell_mask is not None:
@@ -166,9 +167,10 @@ def _tissue(result: SectionResult) -> Iterator[SectionObject]:
         yield SectionObject(TISSUE_CLASS, outline.geometry, {"Area mm^2": area_mm2})
 
 
-def _regions(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:
+def _regions(
+    result: SectionResult, image: SectionImage, plan: RegionPlan | None
+) -> Iterator[SectionObject]:
     """Return the outlines of the regions, as they were drawn or derived, tissue or not."""
-    plan = plan_of(image, result.settings)
     if plan is None:
         return
     area_of = {region.name: region.area_mm2 for region in result.record.regions}

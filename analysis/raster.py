@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from imaging.open import SectionImage
 from model.targets import VEGF_CELL, VESSEL
 
 _STRIP_PX = 256
-_TILE_PX = 512
+TILE_PX = 512
 TIFF_SUFFIXES = (".tif", ".tiff")
 MASK_SUFFIXES = (".png", *TIFF_SUFFIXES)
 """What a mask file may be called: the suffix decides its format."""
@@ -132,22 +132,40 @@ def _chunk(stream: BinaryIO, kind: bytes, content: bytes) -> None:
 
 
 def _write_tiff(mask: MaskLike, frame: ImageFrame, path: Path) -> None:
-    micrometre = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-    step = {"PhysicalSizeX": frame.mpp_um, "PhysicalSizeY": frame.mpp_um}
-    large = frame.height_px * frame.width_px > 2**31
-    with tifffile.TiffWriter(path, ome=True, bigtiff=large) as writer:
+    write_ome_tiff(path, frame, np.dtype(np.uint8), [strips(mask, frame, TILE_PX)])
+
+
+def write_ome_tiff(
+    path: Path,
+    frame: ImageFrame,
+    dtype: np.dtype[Any],
+    planes: Sequence[Iterator[npt.NDArray[Any]]],
+    channels: Sequence[str] = (),
+) -> None:
+    """Write a tiled, compressed OME-TIFF with its pixel size, strip by strip.
+
+    Each of `planes` yields strips (`TILE_PX`, W) from the top. With names of `channels`, one for
+    each plane, the picture is (C, H, W); without, it has one plane and is (H, W).
+    """
+    metadata: dict[str, Any] = {"axes": "CYX" if channels else "YX"}
+    for axis in "XY":
+        metadata[f"PhysicalSize{axis}"] = frame.mpp_um
+        metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    if channels:
+        metadata["Channel"] = {"Name": list(channels)}
+    size_bytes = len(planes) * frame.height_px * frame.width_px * dtype.itemsize
+    with tifffile.TiffWriter(path, ome=True, bigtiff=size_bytes > 2**31) as writer:
         writer.write(
-            _tiles(mask, frame),
-            shape=frame.size,
-            dtype=np.uint8,
-            tile=(_TILE_PX, _TILE_PX),
+            (tile for plane in planes for strip in plane for tile in _tiles(strip)),
+            shape=(len(planes), *frame.size) if channels else frame.size,
+            dtype=dtype,
+            tile=(TILE_PX, TILE_PX),
             compression="zlib",
             photometric="minisblack",
-            metadata={"axes": "YX"} | step | micrometre,
+            metadata=metadata,
         )
 
 
-def _tiles(mask: MaskLike, frame: ImageFrame) -> Iterator[npt.NDArray[np.uint8]]:
-    for strip in strips(mask, frame, _TILE_PX):
-        for left in range(0, frame.width_px, _TILE_PX):
-            yield np.ascontiguousarray(strip[:, left : left + _TILE_PX])
+def _tiles(strip: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    for left in range(0, strip.shape[1], TILE_PX):
+        yield np.ascontiguousarray(strip[:, left : left + TILE_PX])
