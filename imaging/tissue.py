@@ -14,12 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.errors import ImagingError, TissueMaskError
-from imaging.formats import open_source
 from imaging.glass import BRIGHTFIELD, find_glass, fluorescence_rule
 from imaging.open import SectionImage
-from imaging.sources import WHOLE_DECODE_LIMIT_PX
 from imaging.stains import RGB, estimate_background, optical_density
+from imaging.tissue_mask import read_tissue_mask
 
 TissueSource = Literal["glass", "field", "frame", "mask"]
 
@@ -102,7 +100,7 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
         The section.
     mode : str or Path
         "auto" takes the glass from the frame, "frame" takes the whole frame, and a path names a
-        mask of the image's own size whose pixels above 0 are tissue.
+        mask of the image's own size: 0 outside of the tissue and one other value inside.
 
     Returns
     -------
@@ -113,13 +111,13 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
     Raises
     ------
     TissueMaskError
-        When a given mask cannot be read or is of another size than the image.
+        When a given mask cannot be read, is not binary or is of another size than the image.
     """
     frame = (image.width_px, image.height_px, image.mpp_um)
     if mode == "frame":
         return Tissue(*frame, source="frame")
     if mode != "auto":
-        mask = _given_mask(Path(mode), image)
+        mask = read_tissue_mask(Path(mode), (image.width_px, image.height_px))
         return Tissue(*frame, source="mask", mask=mask, mask_mpp_um=image.mpp_um)
     area_um2 = image.width_px * image.height_px * image.mpp_um**2
     overview_um = max(image.mpp_um, OVERVIEW_MPP_UM, math.sqrt(area_um2 / _OVERVIEW_PX))
@@ -164,35 +162,6 @@ def _fluorescence_glass(
     if glass.all() and int(overview.max()) > 2 and int(overview.min()) < full_scale:
         return np.zeros_like(glass)
     return glass
-
-
-def _given_mask(path: Path, image: SectionImage) -> NDArray[np.bool_]:
-    """Return a mask file as an array of the image's own size."""
-    try:
-        source = open_source(path)
-    except ImagingError as error:
-        raise TissueMaskError(f"The tissue mask cannot be used: {error}") from error
-    try:
-        width, height = source.info.levels[0]
-        if (width, height) != (image.width_px, image.height_px):
-            raise TissueMaskError(
-                f"The tissue mask {path.name} has {width} × {height} px and the image "
-                f"{image.width_px} × {image.height_px}: draw the mask on the image's own pixels."
-            )
-        if width * height > WHOLE_DECODE_LIMIT_PX:
-            raise TissueMaskError(
-                f"The tissue mask {path.name} has {width * height:,} pixels and at most "
-                f"{WHOLE_DECODE_LIMIT_PX:,} are allowed: use tissue auto for so large a section."
-            )
-        pixels = source.read(0, 0, 0, width, height)
-    except TissueMaskError:
-        raise
-    except ImagingError as error:
-        raise TissueMaskError(f"The tissue mask cannot be used: {error}") from error
-    finally:
-        source.close()
-    colours = pixels[..., : len(source.info.channel_names)]
-    return np.asarray((colours > 0).any(axis=2))
 
 
 def _nearest(start: int, count: int, step: float, size: int) -> NDArray[np.intp]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging.errors import TissueMaskError
 from imaging.markers import fit_scaling, marker_channels
 from imaging.open import open_image
 from imaging.tissue import find_tissue
@@ -150,35 +149,6 @@ def test_reading_by_region_equals_the_whole(write_tiff, mpp_um) -> None:
         )
     assert whole.shape == (height, width)
     assert abs(whole.mean() - tissue.fraction) < 0.01
-
-
-def test_a_given_mask_is_taken_as_it_is(write_png, stained, tmp_path) -> None:
-    """Pixels above 0 are tissue, whether the mask says 1 or 255, grey or RGB."""
-    path = write_png(stained)
-    expected = np.zeros((60, 80), dtype=bool)
-    expected[10:50, 20:70] = True
-    for number, value in enumerate((1, 255, (255, 255, 255))):
-        mask = np.zeros((60, 80) if isinstance(value, int) else (60, 80, 3), dtype=np.uint8)
-        mask[expected] = value
-        name = tmp_path / f"mask{number}.png"
-        Image.fromarray(mask).save(name)
-        tissue, found = omega(path, name)
-        assert tissue.source == "mask"
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_masks_that_do_not_fit_are_refused(write_png, stained, tmp_path) -> None:
-    """A mask of another size names both sizes; a file that is no image says so."""
-    path = write_png(stained)
-    Image.new("L", (81, 60)).save(tmp_path / "mask.png")
-    with pytest.raises(TissueMaskError, match=r"81 × 60 px .* 80 × 60"):
-        omega(path, tmp_path / "mask.png")
-    for content in (b"", b"text"):
-        (tmp_path / "mask.png").write_bytes(content)
-        with pytest.raises(TissueMaskError, match=r"mask\.png"):
-            omega(path, tmp_path / "mask.png")
-    with pytest.raises(TissueMaskError):
-        omega(path, "everything")
 
 
 def test_real_fields_are_all_tissue(shared_data) -> None:
