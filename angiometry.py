@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.usage import PlainGroup
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
@@ -21,6 +23,7 @@ _TRAINING_MODULES = {"torch", "torchvision", "lightning", "albumentations", "tor
 
 app = typer.Typer(
     name="angiometry",
+    cls=PlainGroup,
     help="Measure CD31+ blood vessels and VEGF-positive cells on brain sections.",
     no_args_is_help=True,
     add_completion=False,

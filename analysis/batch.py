@@ -76,9 +76,6 @@ def plan(
     """
     files: dict[Output, Path] = {k: path for k, path in outputs.items() if k != "json"}
     if len(images) == 1:
-        for kind, path in files.items():
-            if path.is_dir():
-                raise AnalysisError(f"--{kind} {path} is a folder; give a file name", kind)
         job = dataclasses.replace(template, source=images[0], outputs=files)
         _check_places([job], outputs.get("json"))
         return [job]
@@ -116,6 +113,7 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     masks = [path for kind, path in places if kind == "mask"]
     if len(jobs[0].settings.markers) > 1:
         places += [("mask", cell_mask_path(path)) for path in masks]
+    check_outputs(inputs, places)
     for kind, path in places:
         wanted = _SUFFIXES.get(kind, (path.suffix.lower(),))
         if path.suffix.lower() not in wanted:
@@ -124,11 +122,10 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
                 f"name it {', '.join(wanted)}{', or .csv' if kind == 'objects' else ''}",
                 kind,
             )
-    check_overwrites(inputs, places)
 
 
-def check_overwrites(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) -> None:
-    """Refuse outputs (flag, path) that would replace an input or one another.
+def check_outputs(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) -> None:
+    """Refuse outputs (flag, path) that no file can be, or that would replace another.
 
     Raises
     ------
@@ -139,6 +136,16 @@ def check_overwrites(inputs: Collection[Path], places: Sequence[tuple[str, Path]
     for kind, path in places:
         if path.resolve() in taken:
             raise AnalysisError(f"--{kind} {path} is {taken[path.resolve()]}; rename it", kind)
+        if path.is_dir():
+            raise AnalysisError(f"--{kind} {path} is a folder; give a file name", kind)
+        # Folders that are missing are made.
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise AnalysisError(
+                f"--{kind} {path} cannot be written: {folder} is no folder that you may write "
+                "to; name another",
+                kind,
+            )
         taken[path.resolve()] = f"what --{kind} writes too"
 
 

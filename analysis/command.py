@@ -14,7 +14,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from analysis.batch import STDOUT, Ledger, Outcome, check_overwrites, json_text, plan, run
+from analysis.batch import STDOUT, Ledger, Outcome, check_outputs, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import SettingsError
@@ -225,7 +225,7 @@ def morphometry(
 ) -> None:
     """Measure a vessel mask; the record goes to `out`, to standard output, or is shown."""
     if out is not None and out != STDOUT:
-        check_overwrites([mask, *([tissue] if tissue else [])], [("json", out)])
+        check_outputs([mask, *([tissue] if tissue else [])], [("json", out)])
     chosen = MeasureSettings(
         tissue="frame",
         parity=parity,

@@ -65,7 +65,10 @@ def read_regions(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise RegionsError(f"{path.name} cannot be read as text ({error})") from error
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise RegionsError(
+            f"{path} cannot be read ({reason}); give a GeoJSON file exported from QuPath"
+        ) from error
     return regions_document(text, path.name)
 
 

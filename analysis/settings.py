@@ -166,7 +166,9 @@ def load_settings(path: str | Path) -> EarlierSettings:
     try:
         tree = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror})", "settings") from error
+        raise SettingsError(
+            f"{path} cannot be read ({error.strerror}); give a record written by --json", "settings"
+        ) from error
     except ValueError as error:
         raise SettingsError(
             f"{path} is no JSON; give a record written by --json", "settings"
@@ -178,8 +180,10 @@ def load_settings(path: str | Path) -> EarlierSettings:
     if isinstance(tree.get("record"), dict):  # the service's answer, which wraps the record
         tree = tree["record"]
     values = tree.get("settings", tree)
-    if not isinstance(values, dict):
-        raise SettingsError(f"the settings in {path} are no object", "settings")
+    if not isinstance(values, dict) or not values:
+        raise SettingsError(
+            f"{path} holds no settings; give a record written by --json", "settings"
+        )
     earlier = settings_from_record(values)
     model = tree.get("model")
     image = tree.get("image")
@@ -201,7 +205,8 @@ def settings_from_record(values: Mapping[str, Any]) -> EarlierSettings:
     unknown = set(values) - known - set(_DERIVED)
     if unknown:
         raise SettingsError(
-            f"unknown settings {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}",
+            f"{', '.join(sorted(unknown))} is no setting of this version; measure with the version "
+            f"that the record names, or take it out (known are {', '.join(sorted(known))})",
             "settings",
         )
     chosen = {name: value for name, value in values.items() if name in known}

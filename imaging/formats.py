@@ -36,7 +36,8 @@ def open_source(path: Path) -> PixelSource:
             head = file.read(_DICOM_AT + len(_DICOM))
     except OSError as fault:
         raise UnreadableImageError(
-            f"{path.name} cannot be read ({fault.strerror or fault}): give the path of an image."
+            f"{path.name or path} cannot be read ({fault.strerror or fault}): give the path of an "
+            "image."
         ) from fault
     if not head:
         raise UnreadableImageError(f"{path.name} is empty: copy or upload it again.")

@@ -80,11 +80,15 @@ def features(document: Any, source: str) -> Iterator[Feature]:
         If it is no GeoJSON, or a feature has no geometry.
     """
     if isinstance(document, Mapping):
-        document = document.get("features", [document])
-    if not isinstance(document, list):
-        raise GeoJsonError(f"{source} is no GeoJSON; export a FeatureCollection")
+        alone = [document] if "geometry" in document else None
+        document = document.get("features", alone)
+    if not isinstance(document, list) or not all(isinstance(each, Mapping) for each in document):
+        raise GeoJsonError(
+            f"{source} is no GeoJSON FeatureCollection; export the outlines from QuPath with "
+            "File, Export objects as GeoJSON"
+        )
     for number, feature in enumerate(document, start=1):
-        if not isinstance(feature, Mapping) or not isinstance(feature.get("geometry"), Mapping):
+        if not isinstance(feature.get("geometry"), Mapping):
             raise GeoJsonError(f"{source}, feature {number} has no geometry; remove it")
         properties = feature.get("properties")
         properties = properties if isinstance(properties, Mapping) else {}

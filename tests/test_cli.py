@@ -191,12 +191,26 @@ def test_settings_of_an_earlier_record_are_repeated(
         (["--marker", "VEGF", "--skeleton", "s.png"], "skeleton"),
         (["--settings", "no-such.json"], "settings"),
         (["--regions", "r.geojson"], "regions"),
+        (["--mpp", "half"], "mpp"),
+        (["--workers", "some"], "workers"),
+        (["--modle", "x"], "modle"),
+        (["--json", "."], "json"),
+        (["--csv", __file__ + "/table.csv"], "csv"),
+        (["--regions", "."], "regions"),
+        (["--regions", __file__], "regions"),
+        (["--settings", "."], "settings"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_two(
-    oracle_bundle: Path, section: Path, words: list[str], field: str
+    oracle_bundle: Path,
+    section: Path,
+    words: list[str],
+    field: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The line names the field; there is no traceback and no result."""
+    monkeypatch.chdir(section.parent)
+    Path("setup.cfg").touch()
     defaults = {"--mpp": "0.5", "--model": str(oracle_bundle)}
     for flag, value in defaults.items():
         words = words if flag in words else [*words, flag, value]
@@ -205,6 +219,41 @@ def test_wrong_input_is_one_line_and_exit_code_two(
     assert result.stdout == ""
     assert result.stderr.startswith(f"error: {field}: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["measure"], "images: missing argument 'IMAGE...'; see angiometry measure --help"),
+        (
+            ["measure", "--modle", "x"],
+            "modle: no such option: --modle; did you mean --modality or --model?",
+        ),
+        (
+            ["morphometry", "a", "b"],
+            "command: got unexpected extra argument(s) (b); see angiometry morphometry --help",
+        ),
+        (
+            ["mesure"],
+            "command: no such command 'mesure'. Did you mean 'measure'?; see angiometry --help",
+        ),
+        (["measure", "a", "--mpp"], "mpp: option '--mpp' requires an argument; see --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_too(words: list[str], line: str) -> None:
+    """What was typed wrongly is named with what mends it, without a box."""
+    result = RUNNER.invoke(app, words, prog_name="angiometry")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {line}\n"
+
+
+def test_help_stays_help() -> None:
+    """A verb alone that has verbs of its own shows them, and --help succeeds."""
+    bare = RUNNER.invoke(app, ["data"])
+    assert bare.exit_code == 2
+    assert "synth" in bare.output
+    assert "error:" not in bare.output
+    assert RUNNER.invoke(app, ["measure", "--help"]).exit_code == 0
 
 
 def test_an_image_without_pixel_size_says_how_to_give_it(angiometry: Any, section: Path) -> None:

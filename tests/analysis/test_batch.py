@@ -96,6 +96,8 @@ def test_outputs_that_clash_are_refused(
     assert caught.value.field == "csv"
     with pytest.raises(AnalysisError, match="is a folder"):
         plan(images[:1], template, {"csv": tmp_path})
+    with pytest.raises(AnalysisError, match=r"a\.png is no folder that you may write to"):
+        plan(images[:1], template, {"csv": images[0] / "x" / "table.csv"})
     with pytest.raises(AnalysisError, match="are named x"):
         output_names([Path("1/x.png"), Path("2/x.png")])
     assert output_names([Path("x.png"), Path("x.tif"), Path("y.tif")]) == ["x.png", "x.tif", "y"]

@@ -1,0 +1,48 @@
+"""Usage errors of any command line are told in one line: field, what, mend."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from analysis.usage import PlainGroup
+
+app = typer.Typer(cls=PlainGroup)
+
+
+@app.callback()
+def _root() -> None:
+    """Have verbs."""
+
+
+@app.command()
+def weigh(json_: Annotated[int, typer.Option("--json", min=3)] = 3) -> None:
+    """Print a number."""
+    typer.echo(json_)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["weigh", "--json", "2"], "json: input should be greater than or equal to 3; see it "),
+        (["weigh", "--jso", "2"], "jso: no such option: --jso; did you mean --json?"),
+        (["--nope"], "nope: no such option: --nope; see it --help"),
+        (["weigh", "--json"], "json: option '--json' requires an argument; see --help"),
+    ],
+)
+def test_usage_errors_are_one_line(words: list[str], line: str) -> None:
+    """Exit code 2, nothing on standard output, and no box around the line."""
+    result = CliRunner().invoke(app, words, prog_name="it")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {line}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_right_command_lines_run() -> None:
+    """Nothing else changes."""
+    result = CliRunner().invoke(app, ["weigh", "--json", "7"])
+    assert (result.exit_code, result.stdout) == (0, "7\n")
