@@ -55,12 +55,14 @@ class Slot:
         self._executor = self._new_executor()
         loop = asyncio.get_running_loop()
         settings = self._settings
-        warmth = await loop.run_in_executor(
+        others = set(multiprocessing.active_children())
+        answer = loop.run_in_executor(
             self._executor, worker.warm, find_bundle(settings.model), settings.threads_per_worker
         )
-        children = {child.pid: child for child in multiprocessing.active_children()}
-        self._process = children.get(warmth.pid)
-        self.warmth, self.failure = warmth, None
+        # Known from its start on, so that it can be ended while it loads.
+        self._process = next(iter(set(multiprocessing.active_children()) - others), None)
+        self.warmth, self.failure = await answer, None
+        warmth = self.warmth
         _log.info("worker ready", pid=warmth.pid, model=warmth.model_name)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -92,13 +94,14 @@ class Slot:
         except BrokenProcessPool as error:
             raise await self._explain_death() from error
 
-    def close(self) -> None:
-        """End the process, whatever it does."""
+    def close(self, *, wait: bool = False) -> None:
+        """End the process, whatever it does; `wait` until its pool's semaphores are gone too."""
         self.warmth = None
         if self._process is not None and self._process.is_alive():
             self._process.kill()
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=wait, cancel_futures=True)
+            self._executor = None
 
     async def _explain_death(self) -> WorkerCrashedError | WorkerUnavailableError:
         process = self._process
@@ -150,7 +153,7 @@ class Engine:
         for task in tuple(self._tasks):
             task.cancel()
         for slot in self._slots:
-            slot.close()
+            await asyncio.to_thread(slot.close, wait=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property

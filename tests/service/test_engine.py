@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import psutil
 import pytest
 
 from model.bundle import Bundle
@@ -19,6 +20,7 @@ from service.errors import (
     WorkerUnavailableError,
 )
 from service.settings import Settings
+from tests.live_server import Start
 
 # Sent to worker processes, which can import only what the service can: the standard library.
 PID = os.getpid
@@ -130,3 +132,15 @@ def test_a_missing_model_is_told(standin_bundle: Bundle) -> None:
             await engine.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_the_service_stops_quietly(start_server: Start, ready: bool) -> None:
+    """SIGTERM leaves no semaphore of a worker behind, be it ready or still loading its model."""
+    with start_server(ready=ready) as running:
+        helpers = psutil.Process(running.process.pid).children(recursive=True)
+    _, alive = psutil.wait_procs(helpers, timeout=10)
+    assert not alive
+    said = running.log.read_text()
+    assert "leaked" not in said
+    assert "Traceback" not in said
