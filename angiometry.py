@@ -496,10 +496,11 @@ def morphometry(
 
 @app.command()
 def doctor() -> None:
-    """Check the installation: versions, model, disk; exit code 1 if something is broken."""
+    """Check the installation and the service's settings; exit code 1 if something is broken."""
     from analysis.doctor import examine, table
+    from service.doctor import examine_settings
 
-    findings = list(examine())
+    findings = [*examine(), examine_settings()]
     _wide_console().print(table(findings))
     raise typer.Exit(0 if all(finding.sound for finding in findings) else 1)
 

@@ -297,7 +297,7 @@ def _check_size(name: str, source: PixelSource, limit_px: int) -> None:
         mend = (
             "save it as a tiled TIFF, which is read piece by piece"
             if whole and limit < limit_px
-            else "crop it, or raise the limit"
+            else "crop it"
         )
         raise ImageTooLargeError(
             f"{name} has {width} × {height} = {width * height:,} pixels and at most {limit:,} are "

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from analysis.pipeline import SectionResult
     from imaging.open import SectionImage
 
+LARGER = "Larger ones: have ANGIOMETRY_SYNC_LIMIT_PX raised, or use the command angiometry measure."
 GRID_FACTOR = 16
 """How many pixels of the model's grid one pixel allowed may become: 2 µm/px at 0.5 µm/px."""
 
@@ -85,15 +86,23 @@ class Source:
 
     def open(self, folder: Path) -> SectionImage:
         """Open the upload that lies in `folder`."""
+        from imaging.errors import ImageTooLargeError
         from imaging.open import open_image
 
-        return open_image(
-            next((folder / UPLOAD_DIR).iterdir()),
-            self.mpp_um,
-            modality=self.modality,
-            channels=self.channels,
-            limit_px=self.limit_px,
-        )
+        try:
+            return open_image(
+                next((folder / UPLOAD_DIR).iterdir()),
+                self.mpp_um,
+                modality=self.modality,
+                channels=self.channels,
+                limit_px=self.limit_px,
+            )
+        except ImageTooLargeError as error:
+            if error.limit_px < self.limit_px:  # a limit of its format, which no setting raises
+                raise
+            raise ImageTooLargeError(
+                f"{error} {LARGER}", limit_px=error.limit_px, value_px=error.value_px
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -230,7 +239,7 @@ def check_grid(size_px: tuple[int, int], limit_px: int) -> None:
     if value_px > allowed_px:
         raise ImageTooLargeError(
             f"at the model's pixel size the image would have {size_px[0]} × {size_px[1]} pixels, "
-            f"and {allowed_px} are allowed: check mpp_um, or crop the image",
+            f"and {allowed_px} are allowed: check mpp_um, or crop the image. {LARGER}",
             limit_px=allowed_px,
             value_px=value_px,
         )

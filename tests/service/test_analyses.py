@@ -195,6 +195,11 @@ def test_limits_are_told(small: Server) -> None:
         pixels = post(client, encoded(section(265)))
         assert pixels.status_code == 413
         assert (pixels.json()["limit"], pixels.json()["value"]) == (70_000, 265**2)
+        assert "have ANGIOMETRY_SYNC_LIMIT_PX raised" in pixels.json()["detail"]
+        coarse = FORM | {"mpp_um": "19"}
+        grid = client.post("/v1/analyses", data=coarse, files={"image": ("a.png", PNG)})
+        assert grid.status_code == 413
+        assert "have ANGIOMETRY_SYNC_LIMIT_PX raised" in grid.json()["detail"]
         many = post(client, b"\x89PNG" + bytes(5_000_000))
         assert many.status_code == 413
         assert many.json()["limit"] == 100_000
