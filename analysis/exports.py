@@ -13,7 +13,7 @@ from typing import Any
 import openpyxl
 from openpyxl.styles import Font
 
-from analysis.cautions import NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
+from analysis.cautions import BY_ANOTHER_DEFINITION, NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
 from analysis.record import Record, flatten, rounded, to_dict, to_json
 from analysis.units import unit_of
 
@@ -57,8 +57,10 @@ class Row:
 def rows(record: Record) -> Iterator[Row]:
     """Yield every region × measurement of `record`; parts not measured are one row each.
 
-    The verdict on the image's quality comes last, with the advice as its note.
+    What other programs would report follows each region's own measurements. The verdict on the
+    image's quality comes last, with the advice as its note.
     """
+    others = {entry["region"]: entry for entry in record.parity or ()}
     intervals = {(entry["region"], entry["path"]): entry for entry in record.uncertainty}
     for region in record.regions:
         seen = set()
@@ -78,8 +80,21 @@ def rows(record: Record) -> Iterator[Row]:
         for path in ("vessels", "cells", "association"):
             if getattr(region, path) is None and path not in seen:
                 yield Row(region.name, path, None, "", None, None, reason_of(region.reasons, path))
+        yield from _parity(others.get(region.name, {}))
     if record.quality is not None:
         yield _verdict(record, record.quality)
+
+
+def _parity(entry: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield what other programs would report of one region; `entry` is the record's, or empty."""
+    for program, values in entry.items():
+        if program == "region":
+            continue
+        for name, value in values.items():
+            path = f"parity.{program}.{name}"
+            reason = "there is nothing to divide by" if value is None else ""
+            note = BY_ANOTHER_DEFINITION if value is not None else ""
+            yield Row(entry["region"], path, value, unit_of(path), None, None, reason, note)
 
 
 def _verdict(record: Record, quality: Mapping[str, Any]) -> Row:

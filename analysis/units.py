@@ -34,6 +34,16 @@ _UNITS = {
     "cells.average_optical_density": "OD",
     "association": DIMENSIONLESS,
     "association.cell_to_vessel_distance_um": "µm",
+    "parity.angiotool.explant_area_mm2": "mm²",
+    "parity.angiotool.vessels_percentage_area": "%",
+    "parity.angiotool.junctions_density_per_mm2": "1/mm²",
+    "parity.angiotool.total_vessels_length_mm": "mm",
+    "parity.angiotool.vessel_diameter_um": "µm",
+    "parity.reaver.vessel_area_fraction": DIMENSIONLESS,
+    "parity.reaver.vessel_length_density_mm_per_mm2": "mm/mm²",
+    "parity.reaver.mean_segment_diameter_um": "µm",
+    "parity.reaver.branchpoint_count": "count",
+    "parity.qvat.vascular_density": DIMENSIONLESS,
 }
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from analysis.exports import COLUMNS, csv_text, harmless, rows, write_csv, write_json, write_xlsx
 from analysis.record import Cells, MeanMedian, Record, Region, Vessels, flatten, to_dict
+from analysis.settings import MeasureSettings
 from analysis.units import unit_of
 
 
@@ -107,6 +108,32 @@ def test_numbers_stay_numbers(record: Record) -> None:
     region = dataclasses.replace(record.regions[0], vessels=vessels)
     text = csv_text(dataclasses.replace(record, regions=(region,)))
     assert "vessels.tortuosity_mean,-1.5,1," in text
+
+
+def test_other_programs_numbers_are_in_the_tables(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """Parity is rows like all others: units, a note, and a reason where it is null."""
+    path = draw.fluorescence([draw.bars(120, 120)], tmp_path / "bars.png")
+    settings = MeasureSettings(tissue="frame", parity=True)
+    record = measure(path, settings).result.record
+    entry = to_dict(record)["parity"][0]
+    wanted = {
+        f"parity.{program}.{name}": value
+        for program in ("angiotool", "reaver", "qvat")
+        for name, value in entry[program].items()
+    }
+    found = {line["measurement"]: line for line in lines(csv_text(record))}
+    assert {path: float(found[path]["value"]) for path in wanted} == pytest.approx(wanted)
+    assert all(found[path]["unit"] and found[path]["note"] for path in wanted)
+    write_xlsx(record, tmp_path / "book.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "book.xlsx")["regions"]
+    assert wanted.keys() <= {row[1] for row in sheet.values}
+    qvat = {"region": "tissue", "qvat": {"vascular_density": None}}
+    row = next(
+        row
+        for row in rows(dataclasses.replace(record, parity=(qvat,)))
+        if row.measurement == "parity.qvat.vascular_density"
+    )
+    assert (row.value, row.reason, row.note) == (None, "there is nothing to divide by", "")
 
 
 def test_workbook_has_a_sheet_for_each_part(record: Record, tmp_path: Path) -> None:
