@@ -9,7 +9,9 @@ Letters: H, W pixels of the picture.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from analysis.lettering import draw_text, text_width
+from analysis.lettering import Colour, draw_text, text_width
 from analysis.objects import (
     CELL_CLASS,
     COLOUR_OF_CLASS,
@@ -27,8 +29,8 @@ from analysis.objects import (
     SectionObject,
     find_objects,
 )
+from analysis.panel import PAPER, with_panel
 from analysis.pipeline import SectionResult
-from analysis.record import Record
 from imaging.markers import MarkerScaling
 from imaging.open import SectionImage
 
@@ -39,8 +41,16 @@ _SHORTEST_LONG_SIDE_PX = 1024
 _STRIP_PX = 512
 _CASING = (0, 0, 0)
 _SUBPIXEL_BITS = 4
-_PANEL_WIDTH_PX = 560
-_PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
+# What Okabe and Ito's palette leaves beside vessels, cells and tissue; white stands for its black,
+# which the casing has. From the seventh region on they come again.
+REGION_COLOURS: tuple[Colour, ...] = (
+    COLOUR_OF_CLASS[REGION_CLASS],
+    (230, 159, 0),
+    (204, 121, 167),
+    (255, 255, 255),
+    (0, 114, 178),
+    (153, 153, 153),
+)
 # Additive colours of the markers where a fluorescence image shows two.
 _MARKER_COLOUR = {"CD31": (120, 200, 255), "VEGF": (255, 170, 60)}
 
@@ -66,13 +76,14 @@ def overlay(result: SectionResult, image: SectionImage, objects: list[SectionObj
     picture = enlarged(section_picture(image, result.scalings, picture_um))
     drawn_um = image.mpp_um * image.width_px / picture.shape[1]
     bright = image.modality == "brightfield"
-    draw_outlines(picture, objects, result.mpp_um / drawn_um, bright=bright)
+    colours = region_colours(objects)
+    draw_outlines(picture, objects, colours, result.mpp_um / drawn_um, bright=bright)
     if result.tissue.tissue.fraction >= 1.0:
         _frame(picture)
     canvas = Image.fromarray(picture)
-    _region_names(canvas, objects, result.mpp_um / drawn_um)
+    _region_names(canvas, objects, colours, result.mpp_um / drawn_um)
     draw_scale_bar(canvas, drawn_um)
-    return np.asarray(_with_panel(canvas, result.record), np.uint8)
+    return np.asarray(with_panel(canvas, result.record, tuple(colours.values())), np.uint8)
 
 
 def picture_mpp(image: SectionImage) -> float:
@@ -123,41 +134,54 @@ def enlarged(picture: Picture) -> Picture:
     )
 
 
+def region_colours(objects: list[SectionObject]) -> dict[str, Colour]:
+    """Return a colour for the name of each region, in their order."""
+    names = (item.title for item in objects if item.name == REGION_CLASS)
+    return dict(zip(names, itertools.cycle(REGION_COLOURS), strict=False))
+
+
 def draw_outlines(
-    picture: Picture, objects: list[SectionObject], factor: float, *, bright: bool
+    picture: Picture,
+    objects: list[SectionObject],
+    colours: dict[str, Colour],
+    factor: float,
+    *,
+    bright: bool,
 ) -> None:
     """Draw the outline of every object; `factor` turns pixels of the grid into the picture's.
 
     On a `bright` section every line has a dark casing, on a dark one where there is room for it.
+    `colours` are those of the regions.
     """
-    rings = {name: _rings(objects, name, factor) for name in COLOUR_OF_CLASS}
     # Lines stay thinner than vessels: where the section is shrunk to less than half the grid, a
     # casing would cover them.
     width, casing = (2, 4) if factor >= 2 else (1, 3 if bright and factor >= 0.5 else 0)
     for name in (TISSUE_CLASS, REGION_CLASS, VESSEL_CLASS, CELL_CLASS):
+        wider = int(name == REGION_CLASS and width == 1)  # regions are larger than any line
+        layer: dict[Colour, list[npt.NDArray[np.int32]]] = {}
+        # A region lies over those that were derived from it and share its border.
+        for item in reversed(objects):
+            if item.name == name:
+                colour = colours[item.title] if name == REGION_CLASS else COLOUR_OF_CLASS[name]
+                layer.setdefault(colour, []).extend(_rings(item, factor))
         if casing:
-            _polylines(picture, rings[name], _CASING, casing)
-        _polylines(picture, rings[name], COLOUR_OF_CLASS[name], width)
+            _polylines(picture, list(itertools.chain(*layer.values())), _CASING, casing + wider)
+        for colour, rings in layer.items():
+            _polylines(picture, rings, colour, width + wider)
 
 
-def _rings(objects: list[SectionObject], name: str, factor: float) -> list[npt.NDArray[np.int32]]:
-    scale = factor * 2**_SUBPIXEL_BITS
-    found = []
-    for item in objects:
-        if item.name != name:
-            continue
-        for polygon in getattr(item.geometry, "geoms", [item.geometry]):
-            for ring in (polygon.exterior, *polygon.interiors):
-                corners = np.asarray(ring.coords)[:-1] * scale
-                # OpenCV's coordinates are pixel centres, ours are corners: half a pixel apart.
-                found.append(np.rint(corners - 2 ** (_SUBPIXEL_BITS - 1)).astype(np.int32))
-    return found
+def _rings(item: SectionObject, factor: float) -> Iterator[npt.NDArray[np.int32]]:
+    for polygon in getattr(item.geometry, "geoms", [item.geometry]):
+        for ring in (polygon.exterior, *polygon.interiors):
+            corners = np.asarray(ring.coords)[:-1] * (factor * 2**_SUBPIXEL_BITS)
+            # OpenCV's coordinates are pixel centres, ours are corners: half a pixel apart.
+            yield np.rint(corners - 2 ** (_SUBPIXEL_BITS - 1)).astype(np.int32)
 
 
 def _polylines(
     picture: Picture,
     rings: list[npt.NDArray[np.int32]],
-    colour: tuple[int, int, int],
+    colour: Colour,
     thickness: int,
 ) -> None:
     # A smoothed line of one pixel between two rows of pixels would be two rows of half its colour.
@@ -165,9 +189,11 @@ def _polylines(
     cv2.polylines(picture, rings, True, colour, thickness, lineType=kind, shift=_SUBPIXEL_BITS)
 
 
-def _region_names(canvas: Image.Image, objects: list[SectionObject], factor: float) -> None:
-    """Write each region's name inside it, below the names that lie there already."""
-    draw, size = ImageDraw.Draw(canvas), 18
+def _region_names(
+    canvas: Image.Image, objects: list[SectionObject], colours: dict[str, Colour], factor: float
+) -> None:
+    """Write each region's name in its colour inside it, below the names that lie there already."""
+    draw, size = ImageDraw.Draw(canvas), 20
     taken: list[tuple[float, float, float]] = []
     for item in objects:
         if item.name == REGION_CLASS:
@@ -179,7 +205,15 @@ def _region_names(canvas: Image.Image, objects: list[SectionObject], factor: flo
                 if x < right + 6 and left < x + width + 6 and abs(y - top) < size + 4:
                     y = top + size + 4
             taken.append((x, x + width, y))
-            draw_text(draw, (x, y), item.title, size, COLOUR_OF_CLASS[REGION_CLASS], casing=_CASING)
+            colour = colours[item.title]
+            draw_text(draw, (x, y), item.title, size, colour, casing=_halo(colour))
+
+
+def _halo(colour: Colour) -> Colour:
+    """Return black or white, whichever stands out more from a colour (WCAG 2.2, contrast)."""
+    luminance = float((np.asarray(colour) / 255.0) ** 2.2 @ (0.2126, 0.7152, 0.0722))
+    # Both contrasts are equal where (L + 0.05)² = 1.05 · 0.05.
+    return _CASING if luminance > 0.179 else PAPER
 
 
 def _frame(picture: Picture) -> None:
@@ -211,78 +245,8 @@ def draw_scale_bar(canvas: Image.Image, drawn_um: float) -> None:
     draw = ImageDraw.Draw(canvas)
     left, top = right - length_px, bottom - thick
     draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=_CASING)
-    draw.rectangle((left, top, right, bottom), fill=_PAPER)
+    draw.rectangle((left, top, right, bottom), fill=PAPER)
     label, size = bar_label(length_um), 20
     x = right - (length_px + text_width(label, size)) / 2
     x = min(x, right - text_width(label, size))
-    draw_text(draw, (x, top - size - 10), label, size, _PAPER, casing=_CASING)
-
-
-def _with_panel(canvas: Image.Image, record: Record) -> Image.Image:
-    """Return the picture with legend and headline numbers below it."""
-    lines = headlines(record)
-    names = _legend(record)
-    size, step, margin = 18, 27, 16
-    height = margin * 2 + step * (len(lines) + len(names) + 1)
-    whole = Image.new("RGB", (max(canvas.width, _PANEL_WIDTH_PX), canvas.height + height), _PAPER)
-    whole.paste(canvas, (0, 0))
-    draw = ImageDraw.Draw(whole)
-    y = canvas.height + margin
-    for name in names:
-        middle = y + step / 2 - 3
-        draw.rectangle((margin - 2, middle - 4, margin + 34, middle + 4), fill=_CASING)
-        draw.rectangle((margin, middle - 2, margin + 32, middle + 2), fill=COLOUR_OF_CLASS[name])
-        draw_text(draw, (margin + 46, y), _LEGEND[name], size, _INK)
-        y += step
-    for label, value in lines:
-        draw_text(draw, (margin, y), label, size, _INK)
-        draw_text(draw, (margin + 250, y), value, size, _INK)
-        y += step
-    origin = f"{record.image.name}, Angiometry {record.software.version}, {record.created_at}"
-    draw_text(draw, (margin, y), origin, 14, _FAINT)
-    return whole
-
-
-_LEGEND = {
-    VESSEL_CLASS: "vessel (CD31)",
-    CELL_CLASS: "VEGF-positive cell",
-    TISSUE_CLASS: "border of the analysed tissue",
-    REGION_CLASS: "border of a region",
-}
-
-
-def _legend(record: Record) -> list[str]:
-    region = record.regions[0]
-    shown = [(VESSEL_CLASS, region.vessels), (CELL_CLASS, region.cells)]
-    borders = [TISSUE_CLASS] + [REGION_CLASS] * (len(record.regions) > 1)
-    return [*(name for name, part in shown if part is not None), *borders]
-
-
-def headlines(record: Record) -> list[tuple[str, str]]:
-    """Return the few numbers that the picture carries, as (label, value with unit)."""
-    region = record.regions[0]
-    lines = [("analysed tissue", _number(region.area_mm2, "mm²"))]
-    if region.vessels is not None:
-        vessels = region.vessels
-        lines += [
-            ("vessel area fraction", _number(vessels.area_fraction, "%", 100.0)),
-            ("vessel profile density", _number(vessels.profile_density_per_mm2, "/mm²")),
-            ("vessel length density", _number(vessels.length_density_mm_per_mm2, "mm/mm²")),
-            ("median vessel diameter", _number(vessels.diameter_um.median, "µm")),
-        ]
-    if region.cells is not None:
-        cells = region.cells
-        lines += [
-            ("VEGF-positive cells", _number(cells.positive_count, "")),
-            ("VEGF-positive cell density", _number(cells.positive_density_per_mm2, "/mm²")),
-        ]
-    if record.quality is not None:
-        lines.append(("image quality", str(record.quality["verdict"])))
-    return lines
-
-
-def _number(value: float | None, unit: str, factor: float = 1.0) -> str:
-    if value is None:
-        return "not available"
-    text = str(value) if isinstance(value, int) else f"{value * factor:.4g}"
-    return f"{text} {unit}".rstrip()
+    draw_text(draw, (x, top - size - 10), label, size, PAPER, casing=_CASING)

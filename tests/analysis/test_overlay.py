@@ -7,12 +7,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 import tifffile
 from PIL import Image, ImageDraw
 
 from analysis.lettering import draw_text, text_width
-from analysis.objects import CELL_CLASS, COLOUR_OF_CLASS, VESSEL_CLASS, find_objects
-from analysis.overlay import bar_label, bar_um, headlines, overlay, write_overlay
+from analysis.objects import (
+    CELL_CLASS,
+    COLOUR_OF_CLASS,
+    REGION_CLASS,
+    TISSUE_CLASS,
+    VESSEL_CLASS,
+    SectionObject,
+    find_objects,
+)
+from analysis.overlay import (
+    REGION_COLOURS,
+    bar_label,
+    bar_um,
+    overlay,
+    region_colours,
+    write_overlay,
+)
+from analysis.panel import headlines
 from analysis.raster import cell_mask_path, nearest, write_masks
 from analysis.settings import MeasureSettings
 
@@ -85,6 +102,61 @@ def test_scale_bar_has_its_length(measure: Any, draw: Any, tmp_path: Path) -> No
     picture = overlay(measured.result, measured.image, [])
     row = pixels_of(picture[800 - 14 - 3], WHITE)
     assert abs(int(row.sum()) - 200) <= 2
+
+
+def square(name: str, left: float, side: float = 100.0) -> SectionObject:
+    """Return a region in pixels of the grid."""
+    shape = shapely.box(left, 100, left + side, 100 + side)
+    return SectionObject(REGION_CLASS, shape, {}, name)
+
+
+def test_each_region_has_its_own_colour(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """Border, name and legend of two regions are of two colours, on a casing of black."""
+    path = draw.fluorescence([np.zeros((300, 400))], tmp_path / "dark.png")
+    measured = measure(path)
+    regions = [square("core", 40), square("band", 220)]
+    picture = overlay(measured.result, measured.image, regions)  # enlarged twice
+    first, second = (pixels_of(picture, colour) for colour in REGION_COLOURS[:2])
+    left, right = np.s_[:600, :400], np.s_[:600, 400:]
+    assert first[left].any() and second[right].any()
+    assert not first[right].any() and not second[left].any()
+    for region, colour in ((left, first), (right, second)):
+        inside = colour[region][220:380, 100:260]
+        assert inside.any()  # the name
+    rows = np.flatnonzero(first[600:, :60].any(axis=1) & second[600:, :60].any(axis=1))
+    assert len(rows)  # one swatch of both
+
+
+def test_what_was_drawn_lies_over_what_follows_from_it(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """A band shares its inner border with the core, which keeps its colour."""
+    measured = measure(draw.fluorescence([np.zeros((300, 400))], tmp_path / "dark.png"))
+    core = square("core", 100)
+    around = shapely.box(60, 60, 240, 240).difference(core.geometry)
+    band = SectionObject(REGION_CLASS, around, {}, "band")
+    picture = overlay(measured.result, measured.image, [core, band])
+    border = pixels_of(picture[250:350, 198:202], REGION_COLOURS[0])
+    assert border.any(axis=1).all()
+
+
+def test_names_of_regions_stand_out(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """A dark name, the fifth's blue, has white about it; the white fourth is white itself."""
+    measured = measure(draw.fluorescence([np.zeros((300, 800))], tmp_path / "dark.png"))
+    middles = [60 + 130 * number for number in range(6)]
+    regions = [square(f"number {number}", x - 50) for number, x in enumerate(middles)]
+    white = pixels_of(overlay(measured.result, measured.image, regions), WHITE)
+    assert [bool(white[130:170, x - 40 : x + 40].any()) for x in middles] == [
+        False, False, False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_colours_of_regions_are_those_of_nothing_else() -> None:
+    """Six regions differ from one another, vessels, cells and tissue; the seventh begins anew."""
+    others = {COLOUR_OF_CLASS[name] for name in (VESSEL_CLASS, CELL_CLASS, TISSUE_CLASS)}
+    found = list(region_colours([square(str(number), 0) for number in range(7)]).values())
+    assert len(set(found[:6]) | others) == 9
+    assert found[6] == found[0]
 
 
 def test_panel_carries_the_headline_numbers(two: Any) -> None:
