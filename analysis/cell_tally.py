@@ -16,6 +16,7 @@ import numpy.typing as npt
 from analysis.cautions import NOT_A_CONCENTRATION, NOT_STOICHIOMETRIC
 from analysis.cells import CellSettings, cells_of_block
 from analysis.masks import Intensity, MaskLike
+from analysis.ownership import Ownership
 from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
 from analysis.record import Cells, MeanMedian
 from analysis.uncertainty import Interval, intervals
@@ -105,15 +106,16 @@ def tally_block(
     """
     width = int(probability.shape[1])
     positive = np.asarray(probability[core.slices()] >= settings.level)
-    members = [np.ones(positive.shape, np.bool_)]
-    if regions is not None:
-        members = [np.ascontiguousarray(region[core.slices()], np.bool_) for region in regions]
-    held = [positive & member for member in members]
+    members = Ownership.of(
+        [np.ones(positive.shape, np.bool_)]
+        if regions is None
+        else (region[core.slices()] for region in regions)
+    )
     quadrats = QuadratGrid.over(width, settings.mpp_um)
     block = cells_of_block(probability, centre, core, settings)
     rows, columns = (places[block.counted] for places in block.last_pixel)
-    member = np.stack([m[rows - core.y, columns - core.x] for m in members], axis=1)
-    sums, histograms = np.zeros(len(members)), [Counter[int]() for _ in members]
+    member = members.at(rows - core.y, columns - core.x)
+    sums, histograms = np.zeros(len(members)), [Counter[int]() for _ in range(len(members))]
     # Specks too small for a cell are positive area, but no cell's stain.
     cells = block.labels[core.within(block.window).slices()] > 0
     if intensity is not None and cells.any():
@@ -123,8 +125,8 @@ def tally_block(
             sums[number] = values.sum()
             histograms[number] = _histogram(np.rint(values / step).astype(np.int64))
     return CellTally(
-        tissue_px=count_pixels(quadrats, members, (core.y, core.x)),
-        positive_px=count_pixels(quadrats, held, (core.y, core.x)),
+        tissue_px=count_pixels(quadrats, members, core),
+        positive_px=count_pixels(quadrats, (m & positive for m in members), core),
         places=Places(rows * width + columns, member),
         areas_px=block.areas_px[block.counted],
         centroids=block.centroids[block.counted],

@@ -8,7 +8,7 @@ the distribution. Distances run between pixel centres.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.masks import MaskLike, counts_between
+from analysis.ownership import Ownership
 from analysis.record import ExtravascularDistance
 from analysis.skeleton import distance_to_background
 from imaging.tiles import Tile
@@ -92,7 +93,7 @@ class DistanceTally:
 
 
 def tally_distances(
-    mask: Bools, hidden: Bools | None, regions: Bools | None, tile: Tile, shape: tuple[int, int]
+    mask: Bools, hidden: Bools | None, regions: Ownership | None, tile: Tile, shape: tuple[int, int]
 ) -> DistanceTally:
     """Measure one block, whose core begins at multiples of `CELL_PX`.
 
@@ -104,7 +105,7 @@ def tally_distances(
     hidden
         Excluded pixels (h, w), or None.
     regions
-        Regions (R, core height, core width), or None for one that is the whole image.
+        Regions over the core, or None for one that is the whole image.
     tile, shape
         The block, and (height, width) of the image.
     """
@@ -115,14 +116,21 @@ def tally_distances(
     blind, to_edge = _out_of_sight(to_vessel, to_hidden, _distance_to_edge(tile, shape))
     far = to_vessel > FAR_PX
     far.reshape(-1)[blind[to_edge <= FAR_PX]] = False
-    members = [~inside] if regions is None else [member & ~inside for member in regions]
-    histograms, furthest = zip(
-        *(_by_distance(to_vessel, member, blind, to_edge, far) for member in members), strict=True
+    outside = ~inside
+    members: Iterable[Bools] = [outside]
+    if regions is not None:
+        members = (region & outside for region in regions)
+    histograms, furthest, far_counts = zip(
+        *(
+            (*_by_distance(to_vessel, member, blind, to_edge, far), _far_per_cell(member, far))
+            for member in members
+        ),
+        strict=True,
     )
     events, censored, known = np.stack(histograms, axis=1)
     columns = -(-shape[1] // CELL_PX)
     origin = tile.core.y // CELL_PX, tile.core.x // CELL_PX
-    far_cell, far_px = _far_cells([far & member for member in members], origin, columns)
+    far_cell, far_px = _far_cells(np.stack(far_counts, axis=-1), origin, columns)
     return DistanceTally(
         events=events,
         censored=censored,
@@ -236,11 +244,16 @@ def _cells_of(mask: Bools, origin: tuple[int, int], columns: int) -> Ints:
     return (rows + origin[0]) * columns + columns_held + origin[1]
 
 
-def _far_cells(masks: list[Bools], origin: tuple[int, int], columns: int) -> tuple[Ints, Ints]:
-    """Return the cells that hold far pixels, and how many by region."""
-    if not any(mask.any() for mask in masks):
-        return np.empty(0, np.int64), np.empty((0, len(masks)), np.int64)
-    counts = np.stack([per_cell(mask) for mask in masks], axis=-1)
+def _far_per_cell(member: Bools, far: Bools) -> Ints:
+    """Count the far pixels of one region in each cell (rows, columns)."""
+    seen = member & far
+    if not seen.any():
+        return np.zeros([-(-length // CELL_PX) for length in far.shape], np.int64)
+    return per_cell(seen)
+
+
+def _far_cells(counts: Ints, origin: tuple[int, int], columns: int) -> tuple[Ints, Ints]:
+    """Return the cells that hold far pixels, of `counts` (rows, columns, R), and how many."""
     rows, held = np.nonzero(counts.any(axis=-1))
     return (rows + origin[0]) * columns + held + origin[1], counts[rows, held]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from analysis.distances import CELL_PX, per_cell
+from analysis.masks import held_in
+from analysis.ownership import Ownership
 from imaging.tiles import Window
 
 Bools = npt.NDArray[np.bool_]
@@ -31,19 +33,40 @@ TOO_SMALL = f"the region is smaller than {_FEWEST_FIELDS} fields of {FIELD_MM2} 
 NO_FIELD = f"no circular field of {FIELD_MM2} mm² lies wholly in the region"
 
 
+_Covered: TypeAlias = tuple[tuple[slice, slice], npt.NDArray[np.uint16]]
+
+
+@dataclass(frozen=True)
+class _BlockCover:
+    """Pixels of each cell of one block that each region holds, without the empty rim."""
+
+    cells: Window
+    regions: tuple[_Covered, ...]
+
+
+def _covered(pixels: Ints) -> _Covered:
+    held = held_in(pixels > 0) or (slice(0, 0), slice(0, 0))
+    return held, pixels[held].astype(np.uint16)
+
+
 @dataclass(frozen=True)
 class Cover:
-    """How much of each cell of `CELL_PX` the regions cover: (row, column) and pixels (R, h, w)."""
+    """How much of each cell of `CELL_PX` the regions cover, block by block."""
 
-    parts: tuple[tuple[int, int, npt.NDArray[np.uint16]], ...] = ()
+    parts: tuple[_BlockCover, ...] = ()
 
     @classmethod
-    def of_block(cls, regions: Bools | None, core: Window) -> Cover:
+    def of_block(cls, regions: Ownership | None, core: Window) -> Cover:
         """Return the cover of one block's core; nothing where the region is the whole image."""
         if regions is None:
             return cls()
-        pixels = np.stack([per_cell(region) for region in regions]).astype(np.uint16)
-        return cls(((core.y // CELL_PX, core.x // CELL_PX, pixels),))
+        cells = Window(
+            core.x // CELL_PX,
+            core.y // CELL_PX,
+            -(-core.width // CELL_PX),
+            -(-core.height // CELL_PX),
+        )
+        return cls((_BlockCover(cells, tuple(_covered(per_cell(region)) for region in regions)),))
 
     def __add__(self, other: Cover) -> Cover:
         """Return the cover of disjoint blocks."""
@@ -52,9 +75,11 @@ class Cover:
     def share(self, region: int, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         """Return the share (rows, columns) of each of the image's cells that a region covers."""
         whole = np.ones((-(-shape[0] // CELL_PX), -(-shape[1] // CELL_PX)), np.float32)
-        for row, column, pixels in self.parts:
-            height, width = pixels.shape[1:]
-            whole[row : row + height, column : column + width] = pixels[region] / CELL_PX**2
+        for part in self.parts:
+            held, pixels = part.regions[region]
+            block = whole[part.cells.slices()]
+            block[:] = 0
+            block[held] = pixels / CELL_PX**2
         return whole
 
 

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from analysis.masks import held_in
+from analysis.ownership import Ownership
 from analysis.record import Lacunarity
 from imaging.tiles import Tile
 
@@ -61,7 +63,7 @@ class LacunarityTally:
 
 
 def tally_lacunarity(
-    mask: Bools, regions: Bools | None, tile: Tile, shape: tuple[int, int], mpp_um: float
+    mask: Bools, regions: Ownership | None, tile: Tile, shape: tuple[int, int], mpp_um: float
 ) -> LacunarityTally:
     """Tally the boxes whose first pixel lies in the block's core.
 
@@ -71,7 +73,7 @@ def tally_lacunarity(
         Vessels in the tile's outer window (h, w), which reaches the largest box's side beyond the
         core, or to the image's border.
     regions
-        Regions (R, h, w) over the outer window; None for one that is the whole image.
+        Regions over the outer window; None for one that is the whole image.
     tile, shape, mpp_um
         The block, (height, width) of the image, and the side of a pixel.
     """
@@ -114,14 +116,6 @@ def _sums(
             boxes = cv2.countNonZero(valid)
         sums[:, size] = boxes, cv2.sumElems(mass)[0], cv2.norm(mass, cv2.NORM_L2SQR)
     return sums
-
-
-def held_in(mask: Bools) -> tuple[slice, slice] | None:
-    """Return the rows and columns between which the set pixels of `mask` (h, w) lie, if any."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _starts(

@@ -148,6 +148,14 @@ def window_of(key: Key, shape: tuple[int, int]) -> Window | None:
     return Window(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
+def held_in(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Return the rows and columns between which the set pixels of `mask` (h, w) lie, if any."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def counts_between(
     mask: npt.NDArray[np.bool_], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ al., Microcirculation 27:e12618, 2020. Q-VAT: Callewaert et al., Front Cardiovas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +55,10 @@ class ParityTally:
 
 
 def tally_parity(
-    vessels: Sequence[Bools],
+    vessels: Iterable[Bools],
     core: Window,
     skeleton: Skeleton,
-    members: Sequence[Bools],
+    members: Bools,
     owned: Ints,
     max_radius_px: float,
 ) -> ParityTally:
@@ -73,7 +73,7 @@ def tally_parity(
     skeleton
         Of the block's window.
     members
-        For each region which of the `owned` pixels it holds (n,).
+        Which regions (n, R) hold each of the `owned` pixels.
     owned
         Skeleton pixels of the core.
     max_radius_px
@@ -81,7 +81,7 @@ def tally_parity(
     """
     bins = int(np.ceil(2.0 * max_radius_px / BIN_PX)) + 1
     at = np.minimum((skeleton.radius[owned] / BIN_PX + 0.5).astype(np.int64), bins - 1)
-    radii = [np.bincount(at[member], minlength=bins) for member in members]
+    radii = [np.bincount(at[member], minlength=bins) for member in members.T]
     return ParityTally(
         tuple(_corners(mask, core) for mask in vessels), np.stack(radii).astype(np.int64)
     )

@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from analysis.ownership import Ownership
 from analysis.profiles import components
 from analysis.skeleton import Skeleton, end_half_steps
 
@@ -112,8 +113,22 @@ class Place:
         return (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
 
 
-def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
-    """Cut the graph of a window to the block's core; `regions` (R, h, w) covers the core."""
+def held_by(skeleton: Skeleton, place: Place, regions: Ownership | None) -> Bools:
+    """Say which regions over the core (n, R) hold each skeleton pixel; none does beyond the core.
+
+    None is one region that holds everything.
+    """
+    y, x = skeleton.graph.y + place.y, skeleton.graph.x + place.x
+    if regions is None:
+        return np.ones((len(y), 1), np.bool_)
+    held = np.zeros((len(y), len(regions)), np.bool_)
+    core = place.in_core(y, x)
+    held[core] = regions.at(y[core] - place.top, x[core] - place.left)
+    return held
+
+
+def cut(skeleton: Skeleton, place: Place, held: Bools) -> GraphParts:
+    """Cut the graph of a window to the block's core; `held` (n, R) is `held_by`'s answer."""
     y, x = skeleton.graph.y + place.y, skeleton.graph.x + place.x
     frame, core = place.in_frame(y, x), place.in_core(y, x)
     name = y * place.width + x
@@ -131,19 +146,9 @@ def cut(skeleton: Skeleton, place: Place, regions: Bools | None) -> GraphParts:
     length = length + (half * (kind == End.NODE)).sum(axis=1)
     part_radius = np.append(np.rint(1000.0 * skeleton.radius[own]).astype(np.int64), 0)
     radius = np.add.reduceat(part_radius, np.cumsum(size) - size) if len(size) else size
-
-    def member(which: Ints) -> Bools:
-        if regions is None:
-            return np.ones((len(which), 1), np.bool_)
-        inside = core[which]
-        result = np.zeros((len(which), len(regions)), np.bool_)
-        rows, columns = y[which[inside]] - place.top, x[which[inside]] - place.left
-        result[inside] = regions[:, rows, columns].T
-        return result
-
     return GraphParts(
         name[node_pixel], node_part, skeleton.radius[node_pixel], core[node_pixel], crossing,
-        member(node_pixel), size, length, radius, kind, key, spot, name[own], member(own),
+        held[node_pixel], size, length, radius, kind, key, spot, name[own], held[own],
     )  # fmt: skip
 
 

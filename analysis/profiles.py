@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from analysis.ownership import Ownership
 from analysis.quadrats import Places
 
 Bools = npt.NDArray[np.bool_]
@@ -117,7 +118,7 @@ class ProfileParts:
 
 
 def block_profiles(
-    mask: Bools, regions: Bools | None, origin: tuple[int, int], shape: tuple[int, int],
+    mask: Bools, regions: Ownership | None, origin: tuple[int, int], shape: tuple[int, int],
     reach_px: float, min_area_px: float,
 ) -> tuple[Places, ProfileParts]:  # fmt: skip
     """Find the objects of one block that no other block can reach; keep the rest as parts.
@@ -127,7 +128,7 @@ def block_profiles(
     mask
         Vessel mask of the block's core (h, w).
     regions
-        Regions (R, h, w), or None for one that holds everything.
+        Regions over the core, or None for one that holds everything.
     origin, shape
         (y, x) of the core's first pixel, and (H, W) of the whole image.
     reach_px, min_area_px
@@ -143,7 +144,9 @@ def block_profiles(
     area = np.bincount(owner, runs.stop - runs.start, minlength=count).astype(np.int64)
     last = np.zeros(count, np.int64)
     last[owner] = np.arange(len(owner))  # runs are in row-major order: the last one stays
-    member = _membership(regions, runs.row[last], runs.stop[last] - 1)
+    member = np.ones((count, 1), np.bool_)
+    if regions is not None:
+        member = regions.at(runs.row[last], runs.stop[last] - 1)
     y0, x0 = origin
     runs = Runs(runs.row + y0, runs.start + x0, runs.stop + x0)
     near = _near_border(runs, mask.shape, origin, shape, math.ceil(reach_px))
@@ -175,12 +178,6 @@ def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> P
     final[whole[by_last]] = by_last
     counted = ~framed & (area >= min_area_px - 1e-9)
     return Places(parts.last[final[counted]], parts.member[final[counted]])
-
-
-def _membership(regions: Bools | None, y: Ints, x: Ints) -> Bools:
-    if regions is None:
-        return np.ones((len(y), 1), np.bool_)
-    return np.ascontiguousarray(regions[:, y, x].T)
 
 
 def _near_border(

@@ -7,13 +7,14 @@ value cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.masks import counts_between
+from imaging.tiles import Window
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -71,6 +72,13 @@ class QuadratSums:
         np.add.at(sums, at, value)
         return cls(seen, sums)
 
+    @classmethod
+    def weigh(cls, quadrat: Ints, weight: Ints, member: Bools) -> QuadratSums:
+        """Add up `weight` (n,) by its quadrat (n,) in each region that holds it, (n, R)."""
+        seen, at = np.unique(quadrat, return_inverse=True)
+        sums = [np.bincount(at[m], weight[m], minlength=len(seen)) for m in member.T]
+        return cls(seen, np.stack(sums, axis=1).astype(np.int64))
+
     @property
     def total(self) -> Ints:
         """Return the sums over all quadrats (R,)."""
@@ -93,11 +101,10 @@ class QuadratSums:
         return np.where(self.quadrat[place] == quadrat, self.value[place, region], 0)
 
 
-def count_pixels(grid: QuadratGrid, masks: Sequence[Bools], origin: tuple[int, int]) -> QuadratSums:
-    """Count the set pixels of R masks (h, w) whose first pixel is `origin` (y, x), by quadrat."""
-    (y0, x0), (height, width) = origin, masks[0].shape
-    rows, row_edge = _bands(y0, height, grid.side_px)
-    columns, column_edge = _bands(x0, width, grid.side_px)
+def count_pixels(grid: QuadratGrid, masks: Iterable[Bools], core: Window) -> QuadratSums:
+    """Count the set pixels of R masks (h, w) of the block `core` by quadrat."""
+    rows, row_edge = _bands(core.y, core.height, grid.side_px)
+    columns, column_edge = _bands(core.x, core.width, grid.side_px)
     counts = [counts_between(mask, row_edge, column_edge).reshape(-1) for mask in masks]
     quadrat = (rows[:, None] * grid.columns + columns).reshape(-1)
     return QuadratSums(quadrat, np.stack(counts, axis=1))

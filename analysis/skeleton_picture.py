@@ -17,7 +17,7 @@ from analysis.joining import join
 from analysis.lettering import draw_text
 from analysis.masks import MaskLike
 from analysis.overlay import draw_scale_bar, enlarged, picture_mpp, section_picture
-from analysis.parts import GraphParts, cut
+from analysis.parts import GraphParts, cut, held_by
 from analysis.pipeline import SectionResult
 from analysis.skeleton import skeleton_of
 from analysis.tally import VesselSettings, block_window
@@ -58,7 +58,8 @@ def trace_skeleton(mask: MaskLike, settings: VesselSettings, block_px: int = 204
     for tile in grid(width, height, side, settings.halo_px):
         seen = np.asarray(mask[tile.outer.slices()], np.bool_)
         window, place = block_window(seen, tile, (height, width), settings)
-        parts.append(cut(skeleton_of(window, settings.max_radius_px), place, None))
+        skeleton = skeleton_of(window, settings.max_radius_px)
+        parts.append(cut(skeleton, place, held_by(skeleton, place, None)))
     whole = GraphParts.concatenate(parts)
     joined = join(whole, complete=True)
     segments = segments_of(whole, joined, width)

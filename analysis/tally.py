@@ -14,13 +14,14 @@ from analysis.distances import FAR_PX, DistanceTally, tally_distances
 from analysis.errors import SettingsError
 from analysis.hotspot import Cover
 from analysis.lacunarity import LacunarityTally, boxes_px, tally_lacunarity
+from analysis.ownership import Ownership
 from analysis.parity import ParityTally, tally_parity
-from analysis.parts import GraphParts, Place, cut
+from analysis.parts import GraphParts, Place, cut, held_by
 from analysis.profiles import ProfileParts, block_profiles, join_profiles
 from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
 from analysis.skeleton import Skeleton, full_halo_px, halo_px, mirror, skeleton_of
 from analysis.widths import free_pixels, normals, widths
-from imaging.tiles import Tile, Window
+from imaging.tiles import Tile
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -161,7 +162,7 @@ class VesselTally:
 
 def tally_block(
     mask: Bools,
-    regions: Bools | None,
+    regions: Ownership | None,
     tile: Tile,
     shape: tuple[int, int],
     settings: VesselSettings,
@@ -177,7 +178,7 @@ def tally_block(
         Vessel mask of the tile's outer window (h, w), whose halo is at least `settings.halo_px`
         or reaches the image's border.
     regions
-        Regions (R, h, w), which may overlap; None for one that is the image.
+        R regions over that window, which may overlap; None for one that is the image.
     tile, shape
         The block, whose core begins at multiples of `CELL_PX`, and (height, width) of the image.
     settings
@@ -187,39 +188,45 @@ def tally_block(
     densities_only
         Leave out widths, distances, lacunarity and parity, which take half of the time.
     """
-    if regions is not None and len(regions) == 1 and regions.all():
+    if regions is not None and len(regions) == 1 and next(iter(regions)).all():
         regions = None  # a block wholly within tissue: nothing needs to be looked up
     core, width = tile.core, shape[1]
     inside = np.ascontiguousarray(mask[tile.core_in_outer])
-    within = None if regions is None else np.ascontiguousarray(regions[:, *tile.core_in_outer])
+    within = None if regions is None else regions.crop(tile.core_in_outer)
     quadrats = QuadratGrid.over(width, settings.mpp_um)
     profiles, profile_parts = block_profiles(
         inside, within, (core.y, core.x), shape, settings.reach_px, settings.min_profile_px
     )
     window, place = block_window(mask, tile, shape, settings)
     skeleton = skeleton_of(window, settings.max_radius_px)
-    counts, parts = settle(cut(skeleton, place, within), width, complete=False)
-    length = _lengths(skeleton, place, within, quadrats)
-    members = [np.ones(inside.shape, np.bool_)] if within is None else list(within)
-    vessels = [member & inside for member in members]
+    held, owned = held_by(skeleton, place, within), _owned(skeleton, place)
+    counts, parts = settle(cut(skeleton, place, held), width, complete=False)
+    members = within or [np.ones(inside.shape, np.bool_)]
     if densities_only:
         more = _nothing_more(len(members))
     else:
         more = {
-            **_widths(skeleton, window, place, within, settings),
+            **_widths(skeleton, window, held, owned, settings),
             # A vessel that was excluded is not there; only what it hides is unknown.
             "distances": tally_distances(
                 mask if hidden is None else mask & ~hidden, hidden, within, tile, shape
             ),
             "lacunarity": tally_lacunarity(mask, regions, tile, shape, settings.mpp_um),
             "cover": Cover.of_block(within, core),
-            "parity": _parity(skeleton, place, within, vessels, settings),
+            "parity": tally_parity(
+                (member & inside for member in members),
+                core,
+                skeleton,
+                held[owned],
+                owned,
+                settings.max_radius_px,
+            ),
         }
     return VesselTally(
-        region_px=count_pixels(quadrats, members, (core.y, core.x)),
-        vessel_px=count_pixels(quadrats, vessels, (core.y, core.x)),
+        region_px=count_pixels(quadrats, members, core),
+        vessel_px=count_pixels(quadrats, (member & inside for member in members), core),
         wide_px=_wide_px(skeleton, place, members),
-        length=length,
+        length=_lengths(skeleton, place, held, owned, quadrats),
         profiles=profiles,
         counts=counts,
         profile_parts=profile_parts,
@@ -242,18 +249,7 @@ def _nothing_more(regions: int) -> dict[str, Any]:
     }
 
 
-def _parity(
-    skeleton: Skeleton, place: Place, within: Bools | None, vessels: list[Bools],
-    settings: VesselSettings,
-) -> ParityTally:  # fmt: skip
-    owned = _owned(skeleton, place)
-    y, x = skeleton.graph.y[owned] + place.y, skeleton.graph.x[owned] + place.x
-    core = Window(place.left, place.top, place.right - place.left, place.bottom - place.top)
-    members = _members(within, y - place.top, x - place.left)
-    return tally_parity(vessels, core, skeleton, members, owned, settings.max_radius_px)
-
-
-def _wide_px(skeleton: Skeleton, place: Place, members: list[Bools]) -> Ints:
+def _wide_px(skeleton: Skeleton, place: Place, members: Ownership | list[Bools]) -> Ints:
     """Return the core's pixels too wide to have a skeleton, by region."""
     if skeleton.wide is None:
         return np.zeros(len(members), np.int64)
@@ -287,51 +283,37 @@ def _owned(skeleton: Skeleton, place: Place) -> Ints:
 
 
 def _lengths(
-    skeleton: Skeleton, place: Place, regions: Bools | None, quadrats: QuadratGrid
+    skeleton: Skeleton, place: Place, held: Bools, owned: Ints, quadrats: QuadratGrid
 ) -> QuadratSums:
-    """Return the length of the core's skeleton by quadrat."""
-    pixel = _owned(skeleton, place)
-    y, x = skeleton.graph.y[pixel] + place.y, skeleton.graph.x[pixel] + place.x
-    members = np.stack(_members(regions, y - place.top, x - place.left), axis=1)
-    part = skeleton.graph.length_by_pixel[pixel]
-    return QuadratSums.collect(quadrats.of(y, x), members * part[:, None])
+    """Return the length of the core's skeleton, the pixels `owned`, by quadrat."""
+    graph = skeleton.graph
+    quadrat = quadrats.of(graph.y[owned] + place.y, graph.x[owned] + place.x)
+    return QuadratSums.weigh(quadrat, graph.length_by_pixel[owned], held[owned])
 
 
 def _widths(
-    skeleton: Skeleton, window: Bools, place: Place, regions: Bools | None, settings: VesselSettings
+    skeleton: Skeleton, window: Bools, held: Bools, owned: Ints, settings: VesselSettings
 ) -> dict[str, Ints]:
     """Return weight, moment and histogram of the widths, by region."""
     graph = skeleton.graph
-    owned = np.zeros(len(graph.y), np.bool_)
-    owned[_owned(skeleton, place)] = True
+    own = np.zeros(len(graph.y), np.bool_)
+    own[owned] = True
     ny, nx = normals(skeleton)
-    taken = np.flatnonzero(free_pixels(skeleton) & owned[skeleton.chains.pixel])
+    taken = np.flatnonzero(free_pixels(skeleton) & own[skeleton.chains.pixel])
     pixel = skeleton.chains.pixel[taken]
     y, x = graph.y[pixel], graph.x[pixel]
     width = widths(window, y, x, ny[taken], nx[taken], skeleton.radius[pixel])
-    rows, columns = y + place.y - place.top, x + place.x - place.left
+    members = held[pixel].T
     weight = graph.length_by_pixel[pixel]
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)
     bins = int(np.ceil(4.0 * settings.max_radius_px / WIDTH_BIN_PX)) + 1
     at = np.minimum((width / WIDTH_BIN_PX).astype(np.int64), bins - 1)
     histogram = [
         np.bincount(at[member], weight[member], minlength=bins).astype(np.int64)
-        for member in _members(regions, rows, columns)
+        for member in members
     ]
     return {
-        "width_weight": _by_region(regions, rows, columns, weight),
-        "width_moment": _by_region(regions, rows, columns, moment),
+        "width_weight": np.array([weight[member].sum(dtype=np.int64) for member in members]),
+        "width_moment": np.array([moment[member].sum(dtype=np.int64) for member in members]),
         "width_histogram": np.stack(histogram),
     }
-
-
-def _members(regions: Bools | None, y: Ints, x: Ints) -> list[Bools]:
-    """Say for each region which of the core's pixels (y, x) it holds."""
-    if regions is None:
-        return [np.ones(len(y), np.bool_)]
-    return [region[y, x] for region in regions]
-
-
-def _by_region(regions: Bools | None, y: Ints, x: Ints, value: Ints) -> Ints:
-    """Sum `value` over the core's pixels (y, x) by region."""
-    return np.array([value[member].sum(dtype=np.int64) for member in _members(regions, y, x)])

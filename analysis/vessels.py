@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from analysis.distances import CELL_PX, DistanceSummary
 from analysis.errors import MaskError
 from analysis.hotspot import hotspot
 from analysis.lacunarity import lacunarity_of
+from analysis.ownership import Bits, Ownership
 from analysis.parity import OwnSums, parity_of
 from analysis.quadrats import Places, QuadratGrid
 from analysis.record import Diameter, ExtravascularDistance, Lacunarity, Vessels
@@ -165,12 +165,12 @@ class _Sources:
     regions: Sequence[MaskSource] | None
     hidden: MaskSource | None
 
-    def read(self, tile: Tile) -> tuple[Bools, Bools | None, Bools | None]:
-        """Return mask (h, w), regions (R, h, w) and hidden pixels (h, w) of the outer window."""
+    def read(self, tile: Tile) -> tuple[Bools, Ownership | None, Bools | None]:
+        """Return mask (h, w), regions and hidden pixels (h, w) of the outer window."""
         window = tile.outer.slices()
         regions = None
         if self.regions is not None:
-            regions = np.stack([_bools(region[window]) for region in self.regions])
+            regions = Ownership.of(_bools(region[window]) for region in self.regions)
         hidden = None if self.hidden is None else _bools(self.hidden[window])
         return _bools(self.mask[window]), regions, hidden
 
@@ -192,35 +192,19 @@ def _tallies(
         if executor is None:
             yield measure(mask, regions, tile, hidden=hidden)
             continue
-        bits = tuple(None if part is None else _Bits.of(part) for part in (mask, regions, hidden))
-        pending.add(executor.submit(_measure_bits, measure, bits, tile))
+        bits = Bits.of(mask), None if hidden is None else Bits.of(hidden)
+        pending.add(executor.submit(_measure_bits, measure, *bits, regions, tile))
         if len(pending) >= _PENDING:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     yield from (future.result() for future in pending)
 
 
-@dataclass(frozen=True)
-class _Bits:
-    """A mask of any shape on its way to another process, at an eighth of its size."""
-
-    packed: npt.NDArray[np.uint8]
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, mask: Bools) -> _Bits:
-        return cls(np.packbits(mask), mask.shape)
-
-    def mask(self) -> Bools:
-        flat = np.unpackbits(self.packed, count=math.prod(self.shape))
-        return flat.reshape(self.shape).view(np.bool_)
-
-
 def _measure_bits(
-    measure: Callable[..., VesselTally], bits: tuple[_Bits | None, ...], tile: Tile
-) -> VesselTally:
-    mask, regions, hidden = (None if part is None else part.mask() for part in bits)
-    return measure(mask, regions, tile, hidden=hidden)
+    measure: Callable[..., VesselTally],
+    mask: Bits, hidden: Bits | None, regions: Ownership | None, tile: Tile,
+) -> VesselTally:  # fmt: skip
+    return measure(mask.mask(), regions, tile, hidden=None if hidden is None else hidden.mask())
 
 
 def finish(

@@ -11,6 +11,7 @@ from scipy import stats
 from analysis.quadrats import QuadratGrid, QuadratSums, count_pixels
 from analysis.uncertainty import block_count, blocks, intervals, jackknife
 from analysis.vessels import VesselSettings, measure_vessels
+from imaging.tiles import grid
 from tests import phantoms
 
 
@@ -54,13 +55,12 @@ def test_blocks_are_equal_compact_and_cover_everything(count: int) -> None:
 def test_totals_are_the_sums_over_quadrats() -> None:
     """What the interval is made from adds up to the value, whatever block it was counted in."""
     mask = np.random.default_rng(2).random((130, 170)) < 0.3
-    grid = QuadratGrid(40, 5)
-    whole = count_pixels(grid, [mask], (0, 0))
-    parts = [
-        count_pixels(grid, [mask[y : y + 64, x : x + 48]], (y, x))
-        for y in range(0, 130, 64)
-        for x in range(0, 170, 48)
-    ]
+    quadrats = QuadratGrid(40, 5)
+    whole, *parts = (
+        count_pixels(quadrats, [mask[tile.core.slices()]], tile.core)
+        for side in (170, 48)
+        for tile in grid(170, 130, side, 0)
+    )
     merged = sum(parts[1:], parts[0])
     assert whole.total[0] == mask.sum() == merged.total[0]
     assert np.array_equal(whole.value, merged.value)
