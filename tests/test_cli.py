@@ -323,15 +323,21 @@ def test_masks_may_be_written_in_several_ways(
         (["grey.png"], "mask"),
         (["colour.png"], "mask"),
         (["mask.png", "--tissue", "small.png"], "tissue"),
+        (["mask.png", "--tissue", "grey.png"], "tissue"),
         (["mask.png", "--regions", "r.geojson"], "regions"),
+        (["mask.png", "--regions", "a.geojson"], "regions"),
+        (["mask.png", "--json", "."], "json"),
+        (["mask.png", "--json", "grey.png/r.json"], "json"),
+        (["mask.png", "--workers", "0"], "workers"),
         (["none.png"], "image"),
     ],
 )
 def test_morphometry_refuses_what_is_no_mask(
     tmp_path: Path, words: list[str], field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Grey values, colours, other sizes and what is not yet honoured end with exit code 2."""
+    """Grey values, colours, other sizes, no regions and no place to write are one line each."""
     monkeypatch.chdir(tmp_path)
+    Path("a.geojson").write_text('{"a": 1}')
     ramp = np.arange(3600, dtype=np.uint16).reshape(60, 60) % 256
     Image.fromarray(ramp.astype(np.uint8)).save("grey.png")
     colour = np.zeros((60, 60, 3), np.uint8)
