@@ -63,7 +63,12 @@ def brightfield_stains(
     dab = vessels.sharp + float(vessel_rng.uniform(0.5, 0.9)) * far
     if marker == "VEGF":
         cells = cell_stain(
-            cell_rng, section, style.nuclear_dab, style.granularity, style.defocused_share
+            cell_rng,
+            section,
+            style.nuclear_dab,
+            style.granularity,
+            style.defocused_share,
+            weakest=style.weakest_cell,
         )
         dab = np.maximum(style.vessel_distractor * dab, cells)
     tissue = _tissue(haze_rng, vessels, mpp, style)

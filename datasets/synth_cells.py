@@ -27,7 +27,7 @@ class Cell:
     body, nucleus
         Outlines; neighbours that touch share a straight border and never overlap.
     strength
-        Stain relative to the section's own, about 0.4 (weak) to 1.6 (strong).
+        Stain relative to the section's own, 0.15 (weak) to 2.2 (strong).
     processes_um
         Lines (n, 2, 2) from inside the body to the tips of its processes, which carry stain but are
         no part of the body.
@@ -60,7 +60,7 @@ def place_cells(
     outlines = [_body_radii(rng, radius) for radius in radii]
     _part(centres, radii, outlines)
     return tuple(
-        _cell(rng, centre, shape, length)
+        _cell(rng, centre, shape, length, params.cell_strength_spread)
         for centre, (shape, length) in zip(centres, outlines, strict=True)
     )
 
@@ -121,7 +121,7 @@ def _spots(
     for _ in range(wanted):
         for _ in range(_TRIES):
             radius = float(
-                np.clip(params.positive_cell_radius_um * np.exp(rng.normal(0, 0.2)), 4.0, 12.5)
+                np.clip(params.positive_cell_radius_um * np.exp(rng.normal(0, 0.2)), 2.9, 12.5)
             )
             if centres and rng.random() < params.cluster_fraction:
                 beside = int(rng.integers(len(centres)))
@@ -189,7 +189,11 @@ def _part(
 
 
 def _cell(
-    rng: np.random.Generator, centre: FloatArray, shape: FloatArray, leaving: list[float]
+    rng: np.random.Generator,
+    centre: FloatArray,
+    shape: FloatArray,
+    leaving: list[float],
+    strength_spread: float,
 ) -> Cell:
     middle = (float(centre[0]), float(centre[1]))
     typical = float(np.sqrt(np.mean(shape**2)))
@@ -198,7 +202,7 @@ def _cell(
         rng, size, elongation=1 + abs(rng.normal(0, 0.15)), wobble=0.02, count=_ANGLES
     )
     nucleus = np.minimum(nucleus, 0.85 * shape)
-    strength = float(np.clip(rng.lognormal(-0.05, 0.36), 0.4, 1.6))
+    strength = float(np.clip(rng.lognormal(-0.05, strength_spread), 0.15, 2.2))
     directions = np.array([[np.cos(a), np.sin(a)] for a in leaving]).reshape(-1, 1, 2)
     far = typical * rng.uniform(1.2, 3.0, (len(leaving), 1, 1))
     near = np.full_like(far, 0.8 * typical)

@@ -16,7 +16,6 @@ from datasets.synth_style import FluorescenceStyle
 
 NUCLEI = "nuclei"
 _STREAM = 2
-_MOTTLE_OF_SIGNAL = 0.3
 
 
 def fluorescence_channels(markers: Sequence[str]) -> dict[str, int]:
@@ -100,7 +99,12 @@ def _marker_light(
     light = vessels.sharp + float(rng.uniform(0.4, 0.8)) * far
     if marker == "VEGF":
         cells = cell_stain(
-            rng, section, style.nuclear_signal, style.granularity, 0.5 * style.defocused_share
+            rng,
+            section,
+            style.nuclear_signal,
+            style.granularity,
+            0.5 * style.defocused_share,
+            weakest=style.weakest_cell,
         )
         light = np.maximum(style.vessel_distractor * light, cells)
     glow = blurred(light, 6.0 / mpp)
@@ -116,7 +120,7 @@ def _mottle(section: SyntheticSection, marker: str, style: FluorescenceStyle) ->
     Where there is something to outline, clouds as bright as the stain would make the truth a guess.
     """
     stained = section.cells if marker == "VEGF" else (*section.tubes, *section.profiles)
-    return min(style.mottle, _MOTTLE_OF_SIGNAL * style.signal) if stained else style.mottle
+    return style.mottle_beside_signal if stained else style.mottle
 
 
 def _clouds(rng: np.random.Generator, shape: tuple[int, int], style: FluorescenceStyle) -> Field:

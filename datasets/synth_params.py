@@ -17,6 +17,7 @@ _NON_NEGATIVE = (
     "nucleus_density_per_mm2",
     "radius_spread",
     "tortuosity",
+    "cell_strength_spread",
 )
 _POSITIVE = ("mpp_um", "radius_median_um", "wall_thickness_um", "positive_cell_radius_um")
 _FRACTIONS = ("network_fraction", "cluster_fraction")
@@ -52,6 +53,8 @@ class SectionParams:
         Thickness of the endothelium, which holds the CD31 stain.
     positive_cell_density_per_mm2, positive_cell_radius_um
         VEGF-positive cell bodies, and their median radius.
+    cell_strength_spread
+        Standard deviation of the logarithm of how strongly the cells of one section stain.
     cluster_fraction
         Share of the positive cells that touch a neighbour.
     nucleus_density_per_mm2
@@ -71,6 +74,7 @@ class SectionParams:
     wall_thickness_um: float = 1.2
     positive_cell_density_per_mm2: float = 250.0
     positive_cell_radius_um: float = 6.5
+    cell_strength_spread: float = 0.36
     cluster_fraction: float = 0.3
     nucleus_density_per_mm2: float = 1200.0
 
@@ -124,15 +128,18 @@ class SectionParams:
             profile_density_per_mm2=float(
                 rng.uniform(0.0, 60.0) if thick else rng.uniform(80.0, 400.0)
             ),
-            large_vessel_density_per_mm2=float(rng.uniform(0.0, 14.0)),
+            large_vessel_density_per_mm2=float(
+                rng.uniform(0.0, 14.0) if rng.random() < 0.65 else rng.uniform(14.0, 45.0)
+            ),
             radius_median_um=float(rng.uniform(1.9, 3.6)),
             radius_spread=float(rng.uniform(0.1, 0.35)),
             tortuosity=float(rng.uniform(0.05, 1.0)),
             wall_thickness_um=float(rng.uniform(0.8, 2.0)),
-            positive_cell_density_per_mm2=float(np.exp(rng.uniform(np.log(80), np.log(1500)))),
-            positive_cell_radius_um=float(rng.uniform(4.5, 9.0)),
+            positive_cell_density_per_mm2=float(np.exp(rng.uniform(np.log(60), np.log(2000)))),
+            positive_cell_radius_um=float(rng.uniform(3.2, 9.0)),
+            cell_strength_spread=float(rng.uniform(0.2, 0.8)),
             cluster_fraction=float(rng.uniform(0.0, 0.6)),
-            nucleus_density_per_mm2=float(rng.uniform(300.0, 2500.0)),
+            nucleus_density_per_mm2=float(np.exp(rng.uniform(np.log(300), np.log(5000)))),
         )
 
     def without_vessels(self) -> SectionParams:

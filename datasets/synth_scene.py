@@ -5,6 +5,7 @@ Both renderings paint from these layers: brightfield as optical density, fluores
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -113,11 +114,17 @@ def cell_stain(
     nuclear_level: float,
     granularity: float,
     defocused_share: float = 0.0,
+    *,
+    weakest: float = 0.0,
 ) -> Field:
-    """Paint cytoplasm around paler nuclei (H, W), relative to 1, and the stumps of processes."""
+    """Paint cytoplasm around paler nuclei (H, W), relative to 1, and the stumps of processes.
+
+    No cell stains less than `weakest`: what drowns in the background would be a guess to outline.
+    """
     mpp, shape = section.params.mpp_um, section.shape_at()
     sharp, deep, stumps = (np.zeros(shape, np.float32) for _ in range(3))
     for cell in section.cells:
+        cell = dataclasses.replace(cell, strength=max(cell.strength, weakest))  # noqa: PLW2901
         away = rng.random() < defocused_share
         for start, tip in cell.processes_um:
             stamp(stumps, _taper(start, tip), mpp, (0.3 if away else 0.7) * cell.strength)

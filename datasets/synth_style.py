@@ -13,6 +13,7 @@ RGB = tuple[float, float, float]
 _HEMATOXYLINS: tuple[RGB, ...] = ((0.65, 0.65, 0.40), (0.65, 0.65, 0.40), (0.90, 0.40, 0.18))
 _DABS: tuple[RGB, ...] = ((0.35, 0.60, 0.71), (0.33, 0.46, 0.82))
 _MOTTLE_OF_GLOW = 0.45
+_MOTTLE_OF_SIGNAL = 0.3
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class BrightfieldStyle:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
 
+    @property
+    def weakest_cell(self) -> float:
+        """Return the weakest strength of a cell that can be told from this section's haze."""
+        visible = 0.06 + 0.5 * self.dab_haze_od
+        return float(min(1.0, visible / max(self.dab_od, 1e-6)))
+
     @classmethod
     def clean(cls) -> BrightfieldStyle:
         """Return a style without haze, blur, noise, uneven light and JPEG."""
@@ -91,10 +98,12 @@ class BrightfieldStyle:
             dab_haze_od=float(rng.beta(1.2, 4.0) * min(0.3, 0.5 * dab_od)),
             haze_texture=float(rng.uniform(0.1, 0.5)),
             hematoxylin_od=float(
-                rng.uniform(0.25, 0.9) if rng.random() < 0.55 else rng.uniform(0.0, 0.3)
+                rng.uniform(0.25, 1.3) if rng.random() < 0.55 else rng.uniform(0.0, 0.3)
             ),
             hematoxylin_haze_od=float(rng.beta(1.5, 3.0) * 0.18),
-            nuclear_dab=float(rng.uniform(0.0, 0.7)),
+            nuclear_dab=float(
+                rng.uniform(0.0, 0.7) if rng.random() < 0.65 else rng.uniform(0.7, 1.1)
+            ),
             vessel_distractor=_sometimes(rng, 0.5, 0.05, 0.25),
             ghost_count=int(rng.poisson(_sometimes(rng, 0.4, 0.0, 12.0))),
             granule_count=int(rng.poisson(_sometimes(rng, 0.4, 0.0, 60.0))),
@@ -150,6 +159,19 @@ class FluorescenceStyle:
         if not self.electrons > 0:
             raise ValueError(f"electrons is {self.electrons}; give a positive number at full scale")
 
+    @property
+    def mottle_beside_signal(self) -> float:
+        """Return the deviation of clouds where something is to be outlined: never as bright."""
+        return min(self.mottle, _MOTTLE_OF_SIGNAL * self.signal)
+
+    @property
+    def weakest_cell(self) -> float:
+        """Return the weakest strength of a cell that can be told from glow, clouds and noise."""
+        noise_sd = float(np.hypot(np.sqrt(self.background / self.electrons), self.read_noise))
+        return float(
+            min(1.0, (1.5 * noise_sd + self.mottle_beside_signal) / max(self.signal, 1e-6) + 0.15)
+        )
+
     @classmethod
     def draw(cls, rng: np.random.Generator, *, full_scale: int | None = None) -> FluorescenceStyle:
         """Draw a preparation and a camera: dim to bright, thick to thin, quiet to noisy."""
@@ -161,7 +183,7 @@ class FluorescenceStyle:
         mottle = noise_sd * float(np.exp(rng.uniform(np.log(0.4), np.log(5.0)))) if clouds else 0.0
         # Clouds are more or less of a glow that is there: a deviation of half of it is never dark.
         mottle = min(mottle, _MOTTLE_OF_GLOW * background)
-        signal = background * float(np.exp(rng.uniform(np.log(0.45), np.log(4.0))))
+        signal = background * float(np.exp(rng.uniform(np.log(0.35), np.log(4.0))))
         return cls(
             full_scale=int(rng.choice([255, 65535])) if full_scale is None else full_scale,
             background=background,
@@ -183,7 +205,7 @@ class FluorescenceStyle:
             vessel_distractor=_sometimes(rng, 0.5, 0.05, 0.25),
             shadow=_sometimes(rng, 0.5, 0.1, 0.7),
             vignetting=float(rng.uniform(0.0, 0.35)),
-            blur_px=float(rng.uniform(0.5, 1.8)),
+            blur_px=float(rng.uniform(0.5, 1.8) if rng.random() < 0.75 else rng.uniform(1.8, 3.2)),
             electrons=electrons,
             read_noise=read_noise,
         )

@@ -38,6 +38,7 @@ def vessmap_manifest(
     folder: str | Path,
     *,
     val_fraction: float = 0.2,
+    fold: int = 0,
     seed: int = 0,
     annotator: str = "annotator1",
 ) -> Manifest:
@@ -45,8 +46,8 @@ def vessmap_manifest(
 
     A crop's number is the only identity that the set records, so each crop counts as an animal of
     its own; two crops of one mouse may thus fall into different splits, which cannot be seen from
-    the files. The validation part is the `val_fraction` of crops whose number draws the lowest
-    hash: it depends on the numbers present and on `seed`, not on file order or platform.
+    the files. Crops are ordered by a hash of their number and of `seed`, not by file order or
+    platform; part number `fold` of that order validates.
 
     Parameters
     ----------
@@ -54,16 +55,25 @@ def vessmap_manifest(
         A folder in one of the layouts above, or the zip archive.
     val_fraction
         Part of the crops that only validates, 0..1.
+    fold
+        Which part, from 0: with a fifth, the folds 0 to 4 validate each crop once.
     annotator
         Whose labels are used where the folder has those of several.
 
     Raises
     ------
     LayoutError
-        If there are no images or no labels in it, or an image lacks its label.
+        If there are no images or no labels in it, an image lacks its label, or there is no such
+        fold.
     """
     if not 0 <= val_fraction <= 1:
         raise LayoutError(f"val_fraction {val_fraction} is not in 0..1", field="val_fraction")
+    folds = max(1, round(1 / val_fraction)) if val_fraction else 1
+    if not 0 <= fold < folds:
+        raise LayoutError(
+            f"fold {fold} is not in 0..{folds - 1}; {val_fraction:g} of the crops validate in each",
+            field="fold",
+        )
     folder = Path(folder)
     if zipfile.is_zipfile(folder):
         folder = _unpack(folder)
@@ -76,7 +86,8 @@ def vessmap_manifest(
         listed = ", ".join(lacking[:5]) or "all, because there is no image"
         raise LayoutError(f"{root} lacks labels of {listed}; unpack the archive again")
     by_draw = sorted(images, key=lambda number: draw(seed, number))
-    held_out = set(by_draw[: round(val_fraction * len(images))])
+    first, last = (round(val_fraction * len(images) * part) for part in (fold, fold + 1))
+    held_out = set(by_draw[first:last])
     rows = tuple(
         Row(
             image=images[number].relative_to(root).as_posix(),

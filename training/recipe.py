@@ -53,12 +53,15 @@ class DataConfig:
 
     `hdab_renderings` says how often each VessMAP crop is rendered again as H-DAB. `shares` weighs
     how often a tile of a source is drawn; a source left out is drawn in proportion to its tiles,
-    and the share of one that is not at hand goes to the others.
+    and the share of one that is not at hand goes to the others. `vessmap_val_fraction` of VessMAP's
+    crops validate and are never trained on: part number `vessmap_fold` of them.
     """
 
     mpp_um: float = 0.5
     tile_px: int = 256
     hdab_renderings: int = 4
+    vessmap_val_fraction: float = 0.2
+    vessmap_fold: int = 0
     synthetic: SyntheticConfig = SyntheticConfig()
     shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -35,8 +35,6 @@ SYNTHETIC_KINDS: dict[str, tuple[str, Literal["brightfield", "fluorescence"]]] =
     "fluorescence_cells": ("VEGF", "fluorescence"),
 }
 _SEEDS_PER_KIND = 1_000_000  # so that no two kinds share the seed of a section
-# Tiles of VessMAP are whole crops; a fifth of them validates and is never trained on.
-_VESSMAP_VAL_FRACTION = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,9 @@ def _annotated(path: Path) -> _Source:
 
 
 def _vessmap(folder: Path, data: DataConfig) -> _Source:
-    manifest = vessmap_manifest(folder, val_fraction=_VESSMAP_VAL_FRACTION)
+    manifest = vessmap_manifest(
+        folder, val_fraction=data.vessmap_val_fraction, fold=data.vessmap_fold
+    )
     key = manifest.content_hash()
     return _Source("vessmap", key, lambda _: manifest, data.hdab_renderings)
 
