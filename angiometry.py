@@ -133,6 +133,10 @@ def train(
     vessmap: Annotated[
         Path | None, typer.Option(help="VessMAP: its folder or archive.", exists=True)
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from a bundle (name or file) or a checkpoint (.ckpt)."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs.")] = Path("runs"),
     tiles: Annotated[
         Path | None, typer.Option(help="Folder that keeps cut tiles; OUT/tiles by default.")
@@ -146,6 +150,7 @@ def train(
     """Train a network as a recipe says."""
     with _plain_errors():
         from training.recipe import read_recipe
+        from training.run import read_start
         from training.run import train as run
         from training.sources import prepare_tiles
 
@@ -160,7 +165,8 @@ def train(
             progress=progress,
         )
     with _plain_errors():
-        best = run(plan, folders, out / plan.name, resume=resume)
+        given = read_start(start) if start else None
+        best = run(plan, folders, out / plan.name, start=given, resume=resume)
     typer.echo(f"best checkpoint: {best}")
     typer.echo("tiles: " + " ".join(f"--tiles {folder}" for folder in folders))
 

@@ -37,7 +37,7 @@ _TEXT = """\
 | output | {targets}, each a probability |
 | thresholds | {thresholds} |
 | calibration temperature | {temperature} |
-| training | {steps} steps of {batch_size} tiles of {tile_px}² px |
+| training | {steps} steps of {batch_size} tiles of {tile_px}² px{started} |
 | training data | hash `{training_data_sha256}` |
 | licence of the data | {data_licence} |
 
@@ -81,6 +81,7 @@ def write_card(bundle: Bundle, folder: Path) -> Path:
     metadata = bundle.metadata
     sources = metadata.validation_scores["sources"]
     recipe = metadata.recipe
+    trained = recipe.get("trained", {})
     synthetic = {name: name.replace("_", " ") for name in sources if name.startswith("synthetic")}
     text = _TEXT.format(
         **{key: getattr(metadata, key) for key in _PLAIN},
@@ -91,7 +92,8 @@ def write_card(bundle: Bundle, folder: Path) -> Path:
         thresholds=_pairs(metadata.thresholds),
         temperature=_pairs(metadata.temperature),
         **recipe["network"],
-        steps=recipe["run"]["steps"],
+        steps=_steps(recipe),
+        started=f", starting from {trained['from']}" if trained.get("from") else "",
         batch_size=recipe["run"]["batch_size"],
         tile_px=recipe["data"]["tile_px"],
         vessmap_limit=_VESSMAP_LIMIT if "vessmap" in sources else "",
@@ -116,6 +118,13 @@ _PLAIN = (
     "training_data_sha256",
     "data_licence",
 )
+
+
+def _steps(recipe: Mapping[str, Any]) -> str:
+    """Return how many steps were trained, beside the recipe's number where a run ended earlier."""
+    planned = recipe["run"]["steps"]
+    done = recipe.get("trained", {}).get("steps", planned)
+    return f"{done:,}" if done == planned else f"{done:,} of the recipe's {planned:,}"
 
 
 def _pairs(values: Mapping[str, float]) -> str:

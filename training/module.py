@@ -15,11 +15,21 @@ from torchmetrics import Metric
 
 from model.targets import CHANNELS, VEGF_CELL, VESSEL
 from model.unet import UNet, UNetConfig
+from training.errors import RecipeError
 from training.losses import SegmentationLoss
 from training.recipe import Recipe, recipe_from_dict
 
 MONITORED = "val/dice"
 SCORED = (VESSEL, VEGF_CELL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Weights to start from; `folded` if their normalisations were folded away by an export."""
+
+    name: str
+    network: UNet
+    folded: bool
 
 
 class TileDice(Metric):
@@ -59,15 +69,27 @@ class SegmentationModule(lightning.LightningModule):
         `UNetConfig` as a dictionary, channel statistics of the training tiles included.
     training_data_sha256
         Hash of the tiles that were trained on.
+    started_from
+        What the weights were before: the name, version and hash of a bundle, or a checkpoint.
+    frozen_normalisation
+        Keep the statistics of batch normalisations as they are, as a restored bundle needs.
     """
 
     def __init__(
-        self, recipe: dict[str, Any], network: dict[str, Any], training_data_sha256: str
+        self,
+        recipe: dict[str, Any],
+        network: dict[str, Any],
+        training_data_sha256: str,
+        started_from: str = "",
+        frozen_normalisation: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.recipe: Recipe = recipe_from_dict(recipe)
         self.training_data_sha256 = training_data_sha256
+        self.started_from = started_from
+        self.frozen_normalisation = frozen_normalisation
+        self.trained_steps = 0
         config: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in network.items()
         }
@@ -75,6 +97,20 @@ class SegmentationModule(lightning.LightningModule):
         self.network = UNet(UNetConfig(**config)).to(memory_format=torch.channels_last)
         self.loss = SegmentationLoss(self.recipe.loss)
         self.scores = torch.nn.ModuleDict({name: TileDice() for name in SCORED})
+        self.train()  # Lightning leaves the mode as it finds it
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note how far the run had come."""
+        self.trained_steps = int(checkpoint["global_step"])
+
+    def train(self, mode: bool = True) -> SegmentationModule:
+        """Switch to training, or back; frozen normalisations stay as they are."""
+        super().train(mode)
+        if mode and self.frozen_normalisation:
+            for layer in self.network.modules():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.eval()
+        return self
 
     def forward(self, channels: Tensor) -> Tensor:
         """Return logits (N, K, H, W) of marker channels (N, C, H, W)."""
@@ -143,11 +179,55 @@ def new_module(
     channel_mean: tuple[float, ...],
     channel_std: tuple[float, ...],
     training_data_sha256: str,
+    start: Start | None = None,
 ) -> SegmentationModule:
-    """Return an untrained module for `recipe`, normalising by the training tiles' statistics."""
+    """Return a module for `recipe`: untrained, normalising by the training tiles' statistics.
+
+    One that starts from given weights keeps the statistics that these were trained with.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe asks for another network than it is to start from.
+    """
+    if start is not None:
+        _check_same_shape(recipe, start)
+        channel_mean, channel_std = (
+            start.network.config.channel_mean,
+            start.network.config.channel_std,
+        )
     network = UNetConfig(
         **dataclasses.asdict(recipe.network), channel_mean=channel_mean, channel_std=channel_std
     )
-    return SegmentationModule(
-        dataclasses.asdict(recipe), dataclasses.asdict(network), training_data_sha256
+    module = SegmentationModule(
+        dataclasses.asdict(recipe),
+        dataclasses.asdict(network),
+        training_data_sha256,
+        "" if start is None else start.name,
+        start is not None and start.folded,
     )
+    if start is not None:
+        module.network.load_state_dict(start.network.state_dict())
+    return module
+
+
+def continued_module(
+    recipe: Recipe, saved: SegmentationModule, training_data_sha256: str
+) -> SegmentationModule:
+    """Return a module for a checkpoint's weights: as `saved`, but learning as `recipe` says now."""
+    return SegmentationModule(
+        dataclasses.asdict(recipe),
+        dataclasses.asdict(saved.network.config),
+        training_data_sha256,
+        saved.started_from,
+        saved.frozen_normalisation,
+    )
+
+
+def _check_same_shape(recipe: Recipe, start: Start) -> None:
+    asked = dataclasses.asdict(recipe.network)
+    given = {key: getattr(start.network.config, key) for key in asked}
+    if asked != given:
+        raise RecipeError(
+            f"[network] asks for {asked}, but {start.name} is {given}; write that into the recipe"
+        )

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -65,13 +66,18 @@ def publish(
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         validation_scores={},
         self_test=(),
-        recipe=dataclasses.asdict(recipe),
+        recipe=dataclasses.asdict(recipe) | {"trained": _trained(module)},
     )
     bundle, parity = export_bundle(network, metadata, path)
     scores = evaluate(Predictor(bundle).predict, folders, metadata.thresholds, progress=progress)
     del scores["images"]  # a summary travels with the bundle; the rows are `evaluate`'s to write
     scored = dataclasses.replace(bundle.metadata, validation_scores=scores)
     return write_bundle(onnx.load(path), scored, path), parity
+
+
+def _trained(module: SegmentationModule) -> dict[str, Any]:
+    """Return what the recipe does not say: how far the run came, and what it started from."""
+    return {"steps": module.trained_steps, "from": module.started_from or None}
 
 
 def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:

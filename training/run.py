@@ -24,8 +24,10 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datasets.build import manifest_hash
+from model.bundle import find_bundle, load_bundle
+from model.restore import restore_network
 from training.errors import CheckpointError, TrainingError
-from training.module import MONITORED, SegmentationModule, new_module
+from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
 from training.recipe import Recipe
 from training.stream import channel_statistics, training_loader, validation_loader
 
@@ -37,6 +39,7 @@ _NOISE = (
     "Checkpoint directory .* exists and is not empty",  # `train` has checked that already
     ".*does not have many workers",  # the recipe says how many
     ".*treespec, LeafSpec",  # torch about itself, through Lightning
+    r"Found \d+ module\(s\) in eval mode",  # normalisations that a restored bundle keeps
     "Detected call of `lr_scheduler.step",  # of the averaged copy, which has no optimiser
 )
 
@@ -46,6 +49,7 @@ def train(
     folders: Sequence[Path],
     out_dir: Path,
     *,
+    start: Start | None = None,
     resume: bool = False,
     stop_after_epochs: int | None = None,
 ) -> Path:
@@ -57,6 +61,8 @@ def train(
         Folders of tiles, see `training.sources.prepare_tiles`.
     out_dir
         Where checkpoints (`last.ckpt`, `best.ckpt`) and logs (CSV and TensorBoard) go.
+    start
+        Weights to start from instead of random ones, see `read_start`.
     resume
         Go on from `last.ckpt`. Without it, a folder that holds a run is refused.
     stop_after_epochs
@@ -72,12 +78,16 @@ def train(
         raise TrainingError(f"{out_dir} already holds a run; give --resume or another --out", "out")
     if resume and not last.exists():
         raise TrainingError(f"{out_dir} holds no {LAST} to resume from; leave --resume out", "out")
-    if resume:
-        load_checkpoint(last)  # a damaged file is named before anything starts
     # Determinism stays; filling every fresh tensor with NaN, which it brings, halves the speed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     lightning.seed_everything(recipe.run.seed, workers=True, verbose=False)
-    module = new_module(recipe, *channel_statistics(folders), tiles_sha256(folders))
+    tiles = tiles_sha256(folders)
+    if resume:  # a damaged file is named before anything starts
+        module = continued_module(recipe, load_checkpoint(last), tiles)
+    elif start:  # keeps the statistics of the tiles that it was trained on
+        module = new_module(recipe, (), (), tiles, start)
+    else:
+        module = new_module(recipe, *channel_statistics(folders), tiles)
     with _only_what_matters():
         _trainer(recipe, out_dir, stop_after_epochs).fit(
             module,
@@ -87,6 +97,22 @@ def train(
             weights_only=True,
         )
     return out_dir / BEST
+
+
+def read_start(name: str) -> Start:
+    """Return the weights of a bundle, named or given by its file, or of a checkpoint (`.ckpt`).
+
+    Raises
+    ------
+    CheckpointError, BundleError
+        If there is no such thing, or it is damaged, or a bundle of other targets.
+    """
+    if name.endswith(".ckpt"):
+        module = load_checkpoint(Path(name))
+        return Start(f"checkpoint {Path(name).name}", module.network, module.frozen_normalisation)
+    bundle = load_bundle(find_bundle(name))
+    label = f"{bundle.metadata.name} {bundle.metadata.version}, SHA-256 {bundle.sha256}"
+    return Start(label, restore_network(bundle), folded=True)
 
 
 def load_checkpoint(path: Path) -> SegmentationModule:

@@ -14,14 +14,16 @@ from typer.testing import CliRunner
 
 from angiometry import app
 from model.bundle import load_bundle
+from model.errors import BundleError
 from model.export import PARITY_TOLERANCE
 from model.predictor import Predictor
 from training.augment import Augmentation
-from training.errors import CheckpointError, DataError, TrainingError
+from training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from training.evaluate import evaluate
+from training.module import SegmentationModule, Start
 from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
-from training.run import BEST, LAST, load_checkpoint, tiles_sha256, train
+from training.run import BEST, LAST, load_checkpoint, read_start, tiles_sha256, train
 from training.sources import prepare_tiles
 from training.stream import EpochSampler, TileStream, channel_statistics, validation_tiles
 
@@ -78,6 +80,47 @@ def test_a_stopped_run_resumes_with_the_same_losses(
     resumed = load_checkpoint(tmp_path / LAST).state_dict()
     whole = load_checkpoint(trained / LAST).state_dict()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_run_starts_from_a_bundle(
+    small_recipe: Recipe, tile_folders: list[Path], trained: Path, tmp_path: Path
+):
+    """From a bundle, losses start low, statistics stay, and the new bundle says whence it came."""
+    bundle, _ = publish(load_checkpoint(trained / BEST), tile_folders, tmp_path / "first.onnx")
+    gentle = dataclasses.replace(small_recipe.run, learning_rate=1e-4, warmup_fraction=0.5)
+    recipe = dataclasses.replace(small_recipe, run=gentle)
+    start = read_start(str(bundle.path))
+    best = train(recipe, tile_folders, tmp_path / "run", start=start)
+    scratch, further = logged_losses(trained), logged_losses(tmp_path / "run")
+    assert further[min(further)] < scratch[min(scratch)]
+    module = load_checkpoint(best)
+    assert bundle.sha256 in module.started_from
+    for mine, given in zip(_normalisations(module), _normalisations(start), strict=True):
+        assert torch.equal(mine.running_mean, given.running_mean)
+        assert not torch.equal(mine.bias, given.bias)
+    second, parity = publish(module, tile_folders, tmp_path / "second.onnx")
+    assert parity <= PARITY_TOLERANCE
+    assert second.metadata.recipe["trained"]["from"] == module.started_from
+
+
+def test_a_start_of_another_shape_is_refused(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+):
+    """A recipe that asks for another network than it is to start from is refused, naming both."""
+    with pytest.raises(RecipeError, match=r"'base': 4.*'base': 16"):
+        train(small_recipe, tile_folders, tmp_path, start=read_start("angiometry"))
+
+
+def test_there_must_be_something_to_start_from(tmp_path: Path):
+    """A bundle or checkpoint that is not there, or damaged, is one clear error."""
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_start(str(tmp_path / "absent.ckpt"))
+    with pytest.raises(BundleError, match="there is no model"):
+        read_start("absent")
+
+
+def _normalisations(holder: SegmentationModule | Start) -> list[torch.nn.BatchNorm2d]:
+    return [layer for layer in holder.network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
 
 
 def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path):
