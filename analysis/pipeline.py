@@ -22,6 +22,7 @@ from analysis.cells import CellSettings
 from analysis.clock import Progress, StageClock, silent
 from analysis.distances import DistanceSummary
 from analysis.errors import MarkerImageError
+from analysis.familiarity import unfamiliarity
 from analysis.folding import (
     Densities,
     cell_settings,
@@ -313,7 +314,14 @@ def _quality(
 ) -> Mapping[str, Any]:
     with clock.stage("quality"):
         pixels = pixel_quality(image, tissue, settings.markers, scalings, metadata.mpp_um)
-        return judge(pixels, image_mpp_um=image.mpp_um, model_mpp_um=metadata.mpp_um)
+        strange, unknown = unfamiliarity(image, tissue, scalings, metadata)
+        return judge(
+            pixels,
+            image_mpp_um=image.mpp_um,
+            model_mpp_um=metadata.mpp_um,
+            out_of_distribution=strange,
+            unknown_because=unknown,
+        )
 
 
 def _at_thresholds(

@@ -28,6 +28,7 @@ OUTPUT_NAME = "probabilities"
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 DEFAULT_NAME = "angiometry"
 _NO_DIGEST = "0" * 64
+_OPTIONAL = {"familiar"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class BundleMetadata:
     multiple of 2^`depth`, so that the result does not depend on the tile. `channel_mean` and
     `channel_std` describe the training tiles; the graph subtracts and divides by them itself. It
     likewise divides logits by `temperature`, so that its output is calibrated probability.
+    `familiar` tells known kinds of image from strange ones, see `model.familiarity`; a bundle
+    without it judges none.
     """
 
     name: str
@@ -61,6 +64,7 @@ class BundleMetadata:
     validation_scores: Mapping[str, Any]
     self_test: tuple[float, ...]
     recipe: Mapping[str, Any]
+    familiar: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that no network could be run with."""
@@ -184,10 +188,10 @@ def _to_text(metadata: BundleMetadata) -> str:
 def _from_text(text: str, path: Path) -> BundleMetadata:
     try:
         values = json.loads(text)
-        wanted = {field.name for field in dataclasses.fields(BundleMetadata)}
-        if missing := wanted - set(values):
+        fields = {field.name for field in dataclasses.fields(BundleMetadata)}
+        if missing := fields - _OPTIONAL - set(values):
             raise BundleError(f"{path.name} lacks the metadata {', '.join(sorted(missing))}")
-        known = {key: values[key] for key in wanted}
+        known = {key: values[key] for key in fields & set(values)}
         lists = {key: tuple(value) for key, value in known.items() if isinstance(value, list)}
         return BundleMetadata(**known | lists)
     except (json.JSONDecodeError, AttributeError, TypeError) as error:

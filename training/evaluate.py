@@ -21,7 +21,7 @@ from datasets.tiles import TileItem
 from model.targets import ANNOTATED_TARGETS, CHANNELS, VESSEL
 from training.errors import DataError
 from training.scores import SCORE_NAMES, MaskTally, summarise, tally_masks
-from training.stream import validation_tiles
+from training.stream import tiles_of_split
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]]
 Progress = Callable[[str, int, int], None]
@@ -120,7 +120,7 @@ def _score_tiles(
     split: Split,
     progress: Progress | None,
 ) -> Iterable[ImageScore]:
-    parts = validation_tiles(folders, split=split)
+    parts = tiles_of_split(folders, split=split)
     total, done = sum(len(part) for part in parts), 0
     for part in parts:
         for index, row in enumerate(part.rows):

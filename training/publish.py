@@ -21,8 +21,9 @@ from model.predictor import Predictor
 from model.targets import CHANNELS
 from model.unet import UNet
 from training.evaluate import Progress, evaluate
+from training.familiarity import fit_references
 from training.module import SegmentationModule
-from training.stream import validation_tiles
+from training.stream import tiles_of_split
 
 TILE_PX = 1024
 """Side of the part of a prediction tile that is kept: about 1 GiB of memory at base 24."""
@@ -67,6 +68,7 @@ def publish(
         validation_scores={},
         self_test=(),
         recipe=dataclasses.asdict(recipe) | {"trained": _trained(module)},
+        familiar=fit_references(folders, recipe.data.shares),
     )
     bundle, parity = export_bundle(network, metadata, path)
     scores = evaluate(Predictor(bundle).predict, folders, metadata.thresholds, progress=progress)
@@ -89,7 +91,7 @@ def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:
     logits: dict[str, list[Tensor]] = {name: [] for name in CHANNELS}
     targets: dict[str, list[Tensor]] = {name: [] for name in CHANNELS}
     chance = np.random.default_rng(0)
-    for part in validation_tiles(folders):
+    for part in tiles_of_split(folders):
         for index in range(len(part)):
             item = part[index]
             with torch.no_grad():

@@ -45,7 +45,7 @@ class TileStream(Dataset[TileItem]):
         parts = [TileDataset(f, "train", augmentation, tile_px=tile_px) for f in folders]
         self._tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
         source = np.array([row["source"] for part in parts for row in part.rows])
-        self._cumulative = np.cumsum(_chances(source, shares))
+        self._cumulative = np.cumsum(chances(source, shares))
 
     def __getitem__(self, number: int) -> TileItem:
         chance = np.random.default_rng((self._seed, number))
@@ -99,14 +99,14 @@ def validation_loader(recipe: Recipe, folders: Sequence[Path]) -> DataLoader[Til
     DataError
         If no folder has a validation tile.
     """
-    parts = validation_tiles(folders, recipe.data.tile_px)
+    parts = tiles_of_split(folders, recipe.data.tile_px)
     tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
     return DataLoader(
         tiles, batch_size=recipe.run.batch_size, num_workers=recipe.run.loader_workers
     )
 
 
-def validation_tiles(
+def tiles_of_split(
     folders: Sequence[Path], tile_px: int | None = None, split: Split = "val"
 ) -> list[TileDataset]:
     """Return the tiles of a held-out split, leaving out folders that have none."""
@@ -143,7 +143,7 @@ def channel_statistics(
     return tuple(round(float(v), 5) for v in mean), tuple(round(float(v), 5) for v in std)
 
 
-def _chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
+def chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return each tile's chance of being drawn."""
     names, counts = np.unique(source, return_counts=True)
     rest = max(0.0, 1.0 - sum(shares.values()))

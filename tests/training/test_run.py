@@ -25,7 +25,7 @@ from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
 from training.run import BEST, LAST, load_checkpoint, read_start, tiles_sha256, train
 from training.sources import prepare_tiles
-from training.stream import EpochSampler, TileStream, channel_statistics, validation_tiles
+from training.stream import EpochSampler, TileStream, channel_statistics, tiles_of_split
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_perfect_prediction_scores_one(tile_folders: list[Path]):
     """A predictor that knows the annotation has Dice 1 on every image that holds the target."""
     truth = {
         item["image"].numpy().tobytes(): (item["target"].numpy() * 255).astype(np.uint8)
-        for part in validation_tiles(tile_folders)
+        for part in tiles_of_split(tile_folders)
         for item in (part[index] for index in range(len(part)))
     }
     scores = evaluate(
