@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from datasets.errors import BuildError
 from datasets.rows import SPLITS, Split
-from model.targets import ANNOTATED_TARGETS, target_arrays
+from model.targets import ANNOTATED_TARGETS, VEGF_CELL, target_arrays
 
 Transform = Callable[..., Mapping[str, Any]]
 Pixels = npt.NDArray[Any]
@@ -101,6 +101,18 @@ class TileDataset(Dataset[TileItem]):
             "weight": torch.from_numpy((weight > 0).astype(np.float32)[None]),
             "tile": row["tile"],
         }
+
+    def cells(self, index: int) -> Pixels:
+        """Return the cells of a tile as it lies in the folder, each with a number of its own.
+
+        Returns
+        -------
+        uint16 (H, W), H = W = the items' side without a transform; 0 is background or unlearnt.
+        """
+        _, labels, weight = self._read(self.rows[index])
+        arrays = _pad_unlearnt([labels[VEGF_CELL], weight], self.tile_px)
+        cells, seen = _crop(arrays, self.tile_px, random=False)
+        return np.asarray(np.where(seen > 0, cells, 0))
 
     def _read(self, row: Mapping[str, str]) -> tuple[Pixels, dict[str, Pixels], Pixels]:
         name = f"{row['tile']}.png"

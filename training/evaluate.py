@@ -16,10 +16,12 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from analysis.cells import CellSettings, label_cells
 from datasets.rows import SPLITS, Split
 from datasets.tiles import TileItem
-from model.targets import ANNOTATED_TARGETS, CHANNELS, VESSEL
+from model.targets import ANNOTATED_TARGETS, CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
 from training.errors import DataError
+from training.instances import INSTANCE_SCORE_NAMES, InstanceTally, tally_instances
 from training.scores import SCORE_NAMES, MaskTally, summarise, tally_masks
 from training.stream import tiles_of_split
 
@@ -32,7 +34,7 @@ class ImageScore:
     """One image's tally for one target, with what `summarise` needs to group it.
 
     `annotated_px` and `predicted_px` are areas in pixels of `scored_px`, the part that was
-    annotated either way.
+    annotated either way. `cells` counts single cells, where the target is made of them.
     """
 
     image: str
@@ -42,6 +44,7 @@ class ImageScore:
     scored_px: int
     annotated_px: int
     predicted_px: int
+    cells: InstanceTally | None = None
 
 
 def evaluate(
@@ -67,8 +70,9 @@ def evaluate(
     Returns
     -------
     ``{"split", "thresholds", "sources": {source: {target: summary}}, "images": [...]}``; a summary
-    holds each score's mean, median and worst over images that have the target, and under
-    ``without_target`` the predicted area fraction of those that have none.
+    holds each score's mean, median and worst over images that have the target, under
+    ``without_target`` the predicted area fraction of those that have none, and, for cells, under
+    ``cells`` the scores of `training.instances` over all the images' cells together.
     """
     scores = _merge_tiles(_score_tiles(predict, folders, thresholds, split, progress))
     by_source: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -100,7 +104,8 @@ def parse_split(text: str) -> Split:
 def print_scores(scores: Mapping[str, Any], console: Console) -> None:
     """Print one table of scores: a row for each source and target, means over images."""
     table = Table()
-    for column in ("source", "target", "images", *SCORE_NAMES, "worst dice", "false area"):
+    areas = ("source", "target", "images", *SCORE_NAMES, "worst dice", "false area")
+    for column in (*areas, *INSTANCE_SCORE_NAMES):
         table.add_column(column.replace("_", " "), overflow="fold")
     for source, targets in scores["sources"].items():
         for target, summary in targets.items():
@@ -108,7 +113,12 @@ def print_scores(scores: Mapping[str, Any], console: Console) -> None:
             worst = summary["dice"] and f"{summary['dice']['worst']:.3f}"
             empty = summary["without_target"]
             false_area = empty and f"{empty['mean']:.5f} ({empty['images']})"
-            cells = [*means, worst, false_area]
+            found = summary["cells"] or dict.fromkeys(INSTANCE_SCORE_NAMES)
+            counted = [
+                None if found[name] is None else f"{found[name]:.3f}"
+                for name in INSTANCE_SCORE_NAMES
+            ]
+            cells = [*means, worst, false_area, *counted]
             table.add_row(source, target, str(summary["images"]), *(cell or "–" for cell in cells))
     console.print(table)
 
@@ -129,7 +139,18 @@ def _score_tiles(
             for target in ANNOTATED_TARGETS:
                 if item["annotated"][CHANNELS.index(target)]:
                     image = row["tile"].rsplit("_", 2)[0]  # a tile's name ends in its corner
-                    yield _score_tile(image, row["source"], target, item, probabilities, thresholds)
+                    score = _score_tile(
+                        image, row["source"], target, item, probabilities, thresholds
+                    )
+                    if target == VEGF_CELL:
+                        found = label_cells(
+                            probabilities[CHANNELS.index(VEGF_CELL)],
+                            probabilities[CHANNELS.index(VEGF_CELL_CENTRE)],
+                            CellSettings(part.mpp_um, round(255 * thresholds[VEGF_CELL])),
+                        )
+                        cells = _compare_cells(found, part.cells(index), item, part.mpp_um)
+                        score = dataclasses.replace(score, cells=cells)
+                    yield score
             done += 1
             if progress:
                 progress("evaluate", done, total)
@@ -158,6 +179,19 @@ def _score_tile(
     )
 
 
+def _compare_cells(
+    found: npt.NDArray[Any], drawn: npt.NDArray[Any], item: TileItem, mpp_um: float
+) -> InstanceTally:
+    """Compare cells where they were annotated; parts of either that are too small for one go."""
+    seen = item["weight"][0].numpy() > 0
+    least_px = CellSettings(mpp_um, 1).min_area_px
+    kept = []
+    for labels in (found * seen, drawn):
+        areas = np.bincount(labels.ravel())
+        kept.append(np.where(areas[labels] >= least_px, labels, 0))
+    return tally_instances(*kept)
+
+
 def _merge_tiles(scores: Iterable[ImageScore]) -> list[ImageScore]:
     """Add up the tiles of each image."""
     merged: dict[tuple[str, str, str], ImageScore] = {}
@@ -174,6 +208,7 @@ def _sum(one: ImageScore, other: ImageScore) -> ImageScore:
         scored_px=one.scored_px + other.scored_px,
         annotated_px=one.annotated_px + other.annotated_px,
         predicted_px=one.predicted_px + other.predicted_px,
+        cells=one.cells + other.cells if one.cells and other.cells else None,
     )
 
 
@@ -186,6 +221,8 @@ def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:
         if empty
         else None
     )
+    cells = [score.cells for score in scores if score.cells]
+    summary["cells"] = sum(cells, InstanceTally()).scores() if cells else None
     return summary
 
 
@@ -197,4 +234,5 @@ def _image_row(score: ImageScore) -> dict[str, Any]:
         "annotated_area_fraction": score.annotated_px / score.scored_px,
         "predicted_area_fraction": score.predicted_px / score.scored_px,
         **score.tally.scores(),
+        **(score.cells.scores() if score.cells else {}),
     }
