@@ -303,6 +303,8 @@ def _widths(
     pixel = skeleton.chains.pixel[taken]
     y, x = graph.y[pixel], graph.x[pixel]
     width = widths(window, y, x, ny[taken], nx[taken], skeleton.radius[pixel])
+    measured = np.isfinite(width)
+    pixel, width = pixel[measured], width[measured]
     members = held[pixel].T
     weight = graph.length_by_pixel[pixel]
     moment = weight * np.rint(1000.0 * width.astype(np.float64)).astype(np.int64)

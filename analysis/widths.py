@@ -17,6 +17,10 @@ TANGENT_PX = 5
 STEP_PX = 0.5
 _SAMPLES = 5
 _REMAP_COLUMNS = 1024
+# A vessel's wall lies about one radius from its centre-line. A normal that finds none within two,
+# and a few pixels for crooked outlines, runs along another vessel: it measures no width.
+_FARTHEST_RADII = 2.0
+_FARTHEST_MARGIN_PX = 4.0
 
 
 def free_pixels(skeleton: Skeleton) -> Bools:
@@ -64,20 +68,28 @@ def widths(mask: Bools, y: Ints, x: Ints, ny: Floats, nx: Floats, inside: Floats
 
     Each way, bilinear samples half a pixel apart run outwards until they fall below one half; the
     crossing is interpolated. `inside` is the distance to the background, within which nothing needs
-    to be sampled.
+    to be sampled. The width is NaN where a side has no crossing within two such distances.
     """
     image = mask.view(np.uint8) * np.uint8(255)
     # A sample below one half has a background pixel's centre within √½ px: none comes before this.
     begin = np.maximum(np.floor((inside - 0.8) / STEP_PX) * STEP_PX, 0.0).astype(np.float32)
     y32, x32 = y.astype(np.float32), x.astype(np.float32)
-    return _reach(image, y32, x32, ny, nx, begin) + _reach(image, y32, x32, -ny, -nx, begin)
+    end = (_FARTHEST_RADII * inside + _FARTHEST_MARGIN_PX).astype(np.float32)
+    there = _reach(image, y32, x32, ny, nx, begin, end)
+    return there + _reach(image, y32, x32, -ny, -nx, begin, end)
 
 
 def _reach(
-    image: npt.NDArray[np.uint8], y: Floats, x: Floats, ny: Floats, nx: Floats, begin: Floats
+    image: npt.NDArray[np.uint8],
+    y: Floats,
+    x: Floats,
+    ny: Floats,
+    nx: Floats,
+    begin: Floats,
+    end: Floats,
 ) -> Floats:
-    """Return how far (M,) the mask reaches from (y, x) in one direction."""
-    reach = np.zeros(len(y), np.float32)
+    """Return how far (M,) the mask reaches from (y, x) in one direction; NaN if beyond `end`."""
+    reach = np.full(len(y), np.nan, np.float32)
     left = np.arange(len(y))
     begin = begin.copy()
     steps = np.arange(_SAMPLES, dtype=np.float32) * np.float32(STEP_PX)
@@ -98,7 +110,8 @@ def _reach(
         reach[left[hit]] = along[hit, at - 1] + STEP_PX * (inner - 127.5) / (inner - outer)
         left = left[~found]
         begin[left] += steps[-1]
-    return reach
+        left = left[begin[left] <= end[left]]
+    return np.where(reach <= end, reach, np.float32(np.nan))
 
 
 def _sample(image: npt.NDArray[np.uint8], y: Floats, x: Floats) -> Floats:

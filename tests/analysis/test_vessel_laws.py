@@ -146,6 +146,14 @@ def test_blocks_of_any_size_give_the_same_numbers(
     assert_same(measured(mask, block_px=block), measured(mask, block_px=1000))
 
 
+@pytest.mark.parametrize("block", [16, 40, 100])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_blocks_give_the_same_numbers_where_vessels_cross(seed: int, block: int) -> None:
+    """Where a normal may run along another vessel, a block's border decides nothing."""
+    mask = phantoms.random_network(seed, side=300)
+    assert_same(measured(mask, block_px=block), measured(mask, block_px=1000))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_blocks_change_nothing_where_several_regions_are_measured(seed: int) -> None:
     """Every region of a partition has the same numbers in blocks as at once."""
