@@ -20,11 +20,12 @@ from typing import Any
 
 from analysis.assembly import file_sha256
 from analysis.clock import Progress
-from analysis.engine import MeasureJob, Output, measure_file
+from analysis.engine import MeasureJob, Output, measure_file, open_section
 from analysis.errors import AnalysisError
 from analysis.exports import write_whole
 from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
 from analysis.record import rounded, to_dict
+from imaging.errors import ImagingError
 from model.bundle import load_bundle
 
 SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
@@ -260,7 +261,8 @@ class Ledger:
         """Return the outcome of an earlier run that measured the same thing, if there is one.
 
         The same image by name and content, the same choices, the same bundle, and every output
-        still there.
+        still there. A modality that is left open is the one that the image shows now, and
+        channels that are left open are none.
         """
         if not all(path.exists() for path in job.output_paths().values()):
             return None
@@ -332,13 +334,26 @@ def _is_record(tree: object) -> bool:
 
 
 def _same_reading(settings: Mapping[str, Any], job: MeasureJob) -> bool:
-    """Tell whether pixel size, modality, channels and tissue mask are those the job asks for."""
-    modality = job.modality in ("auto", settings.get("modality"))
-    channels = job.channels is None or dict(job.channels) == settings.get("channels")
+    """Tell whether pixel size, tissue mask, channels and modality are those the job asks for."""
     mask = job.settings.tissue_file
     content = file_sha256(mask) if mask is not None and mask.is_file() else None
-    same_mask = settings.get("tissue_sha256") == content
-    return modality and channels and same_mask and settings.get("mpp_um") == rounded(job.mpp_um)
+    return (
+        settings.get("mpp_um") == rounded(job.mpp_um)
+        and settings.get("tissue_sha256") == content
+        and settings.get("channels") == dict(job.channels or {})
+        and settings.get("modality") == _modality_of(job)
+    )
+
+
+def _modality_of(job: MeasureJob) -> str | None:
+    """Return the modality that the job asks for, or else that its image shows; None if unclear."""
+    if job.modality != "auto":
+        return job.modality
+    try:
+        with open_section(job) as image:
+            return image.modality
+    except ImagingError:
+        return None  # measuring it says what is wrong
 
 
 def _get(record: Mapping[str, Any], part: str, name: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
+from analysis.assembly import file_sha256
 from analysis.batch import STDOUT, Ledger, Outcome, check_outputs, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
@@ -140,6 +141,8 @@ def _template(request: MeasureRequest) -> MeasureJob:
             f"(sha256 {str(earlier.model_sha256)[:12]}…); give --model to use this one instead",
             "settings",
         )
+    if request.tissue is None:
+        _check_tissue(earlier)
     changes: dict[str, Any] = {
         "markers": parse_markers(request.marker) if request.marker is not None else None,
         "section_thickness_um": request.section_thickness_um,
@@ -167,6 +170,21 @@ def _template(request: MeasureRequest) -> MeasureJob:
         outputs={},
         keep_probabilities=False,
     )
+
+
+def _check_tissue(earlier: EarlierSettings) -> None:
+    """Refuse a tissue mask that is not the one of the record, though it has its name."""
+    mask = earlier.settings.tissue_file
+    if mask is None or earlier.tissue_sha256 is None or not mask.is_file():
+        return  # a mask that is not there is refused where it is read
+    found = file_sha256(mask)
+    if found != earlier.tissue_sha256:
+        raise SettingsError(
+            f"{mask} is not the tissue mask that the record was made with (sha256 {found[:12]}…, "
+            f"recorded is {earlier.tissue_sha256[:12]}…); put the recorded file back, or give "
+            "--tissue to use another mask",
+            "tissue",
+        )
 
 
 def _bundle_of(request: MeasureRequest, earlier: EarlierSettings) -> Path:

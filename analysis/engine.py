@@ -132,7 +132,7 @@ def measure_file(
     report = progress or ProgressFile(job.workdir / PROGRESS_NAME)
     predictor = cached_predictor(job.bundle, job.threads)
     start = time.perf_counter()
-    with _open(job) as image:
+    with open_section(job) as image:
         result = measure_section(
             image,
             predictor,
@@ -221,7 +221,8 @@ def _predictor(bundle: Path, mtime_ns: int, size: int, threads: int | None) -> P
     return Predictor(load_bundle(bundle), threads)
 
 
-def _open(job: MeasureJob) -> SectionImage:
+def open_section(job: MeasureJob) -> SectionImage:
+    """Open the job's image as the job says that it is to be read."""
     modality = cast(Literal["auto", "brightfield", "fluorescence"], job.modality)
     if job.limit_px is None:
         return open_image(job.source, job.mpp_um, modality=modality, channels=job.channels)

@@ -135,7 +135,7 @@ class EarlierSettings:
     """What a record, or its settings object, says of how it was made.
 
     `mpp_um` is None where the pixel size came from the image file itself; `model_sha256` is None
-    where only a settings object was given.
+    where only a settings object was given; `tissue_sha256` is None where no mask was used.
     """
 
     settings: MeasureSettings
@@ -144,9 +144,10 @@ class EarlierSettings:
     channels: Mapping[str, int] | None = None
     model: str | None = None
     model_sha256: str | None = None
+    tissue_sha256: str | None = None
 
 
-# Facts that the record keeps beside the choices; they are found anew on each image.
+# What the record keeps beside the choices of `MeasureSettings`.
 _DERIVED = ("scaling", "tissue_sha256", "mpp_um", "modality", "channels", "model")
 
 
@@ -224,12 +225,15 @@ def settings_from_record(values: Mapping[str, Any]) -> EarlierSettings:
         _check_number("mpp_um", values["mpp_um"])
     if not isinstance(values.get("channels") or {}, dict):
         raise SettingsError("channels must be an object of marker and number", "channels")
+    if not isinstance(values.get("tissue_sha256") or "", str):
+        raise SettingsError("tissue_sha256 must be the text of a SHA-256", "tissue")
     return EarlierSettings(
         settings=MeasureSettings(**chosen),
         mpp_um=values.get("mpp_um"),
         modality=values.get("modality") or "auto",
         channels=values.get("channels"),
         model=values.get("model"),
+        tissue_sha256=values.get("tissue_sha256"),
     )
 
 

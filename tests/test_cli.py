@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -151,6 +152,65 @@ def test_resume_measures_again_where_regions_have_changed(angiometry: Any, tmp_p
     larger, said = run(160, "--band-um", 20)
     assert "already measured" not in said
     assert larger[0]["regions"][1]["area_mm2"] > wider[0]["regions"][1]["area_mm2"]
+
+
+def test_resume_measures_again_where_channels_are_no_longer_named(
+    angiometry: Any, tmp_path: Path
+) -> None:
+    """A record of named channels is not that of the file alone, nor the other way round."""
+    planes = np.random.default_rng(0).integers(40, 43, (2, 200, 200)).astype(np.uint8)
+    planes[1, 50:60, 20:180] = 220
+    path, out = tmp_path / "fl.tif", tmp_path / "fl.json"
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata={"axes": "CYX"})
+    done = []
+    for words in (["--channels", "CD31=1"], [], [], ["--channels", "CD31=1"]):
+        result = angiometry(path, *words, "--json", out, "--resume")
+        assert result.exit_code == 0, result.stderr
+        done.append("already measured" in result.stderr)
+        channels = json.loads(out.read_text("utf-8"))["settings"]["channels"]
+        assert channels == ({"CD31": 1} if words else {})
+    assert done == [False, False, True, False]
+
+
+def test_resume_takes_the_modality_that_the_image_shows(
+    angiometry: Any, section: Path, tmp_path: Path
+) -> None:
+    """A modality left open stands for what is found, and for nothing where that is unclear."""
+    out = tmp_path / "r.json"
+    assert angiometry(section, "--modality", "fluorescence", "--json", out).exit_code == 0
+    assert "1 already measured" in angiometry(section, "--json", out, "--resume").stderr
+    grey = np.random.default_rng(0).integers(225, 235, (200, 200)).astype(np.uint8)
+    grey[50:60, 20:180] = 100
+    Image.fromarray(grey).save(section)
+    assert angiometry(section, "--modality", "fluorescence", "--json", out).exit_code == 0
+    result = angiometry(section, "--json", out, "--resume")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: modality: ")
+
+
+def test_settings_are_not_repeated_with_another_tissue_mask(
+    angiometry: Any, section: Path, tmp_path: Path
+) -> None:
+    """A mask whose content has changed under its name is refused, until --tissue says so."""
+    mask, first, again = (tmp_path / name for name in ("tissue.png", "1.json", "2.json"))
+    tissue = np.full((200, 200), 255, np.uint8)
+    Image.fromarray(tissue).save(mask)
+    assert angiometry(section, "--tissue", mask, "--json", first).exit_code == 0
+    result = angiometry(section, "--settings", first, "--json", again, mpp=None)
+    assert result.exit_code == 0, result.stderr
+    again.unlink()
+    tissue[:, 100:] = 0
+    Image.fromarray(tissue).save(mask)
+    result = angiometry(section, "--settings", first, "--json", again, mpp=None)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: tissue: {mask} is not the tissue mask")
+    assert "--tissue" in result.stderr
+    assert not again.exists()
+    words = ["--settings", first, "--tissue", mask, "--json", again]
+    assert angiometry(section, *words, mpp=None).exit_code == 0
+    mask.unlink()
+    result = angiometry(section, "--settings", first, mpp=None)
+    assert result.stderr.startswith("error: tissue: ")
 
 
 def test_settings_of_an_earlier_record_are_repeated(
@@ -302,8 +362,6 @@ def test_masks_may_be_written_in_several_ways(
     tmp_path: Path, values: tuple[int, int], mode: str
 ) -> None:
     """0 and 1, 0 and 255, one bit, PNG and TIFF are the same mask."""
-    import tifffile
-
     mask = np.zeros((60, 60), np.uint8)
     mask[20:40, 20:40] = values[1]
     path = tmp_path / ("mask.tif" if "tiff" in mode else "mask.png")
@@ -354,8 +412,6 @@ def test_morphometry_refuses_what_is_no_mask(
 
 def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
     """ImageJ's inverting lookup table leaves open which of the two values is vessel."""
-    import tifffile
-
     mask = np.zeros((60, 60), np.uint8)
     mask[20:40, 20:40] = 255
     tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="miniswhite")
@@ -396,7 +452,12 @@ def test_settings_may_be_the_services_answer(
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"tissue": 5}, "tissue"), ({"mpp_um": "abc"}, "mpp_um"), ({"channels": 5}, "channels")],
+    [
+        ({"tissue": 5}, "tissue"),
+        ({"tissue_sha256": 5}, "tissue"),
+        ({"mpp_um": "abc"}, "mpp_um"),
+        ({"channels": 5}, "channels"),
+    ],
 )
 def test_settings_of_the_wrong_kind_are_refused(
     angiometry: Any, section: Path, tmp_path: Path, change: dict[str, Any], field: str
