@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,18 @@ from analysis.cautions import BY_ANOTHER_DEFINITION, NOT_A_CONCENTRATION, NOT_ST
 from analysis.record import Record, flatten, rounded, to_dict, to_json
 from analysis.units import unit_of
 
-COLUMNS = ("region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note")
+# New columns are put last, so that who reads by place still finds the others.
+COLUMNS = (
+    "region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note",
+    "threshold_low", "threshold_high", "ci95_reason",
+)  # fmt: skip
 # A spreadsheet runs what begins so as a formula (CWE-1236).
 _FORMULA_STARTS = ("=", "+", "-", "@")
 # A sheet holds 2²⁰ rows; what is beyond stands in objects.csv.
 _MOST_ROWS = 1_048_575
+# A cell holds so many characters; openpyxl cuts off the rest without a word.
+_MOST_CHARACTERS = 32_767
+_SHORTENED = " … (shortened: the JSON record holds the whole)"
 # Line ends break rows apart, and a workbook refuses the other control characters.
 _CONTROL_AS_SPACE = dict.fromkeys(range(32), " ")
 
@@ -38,6 +46,9 @@ class Row:
     ci95_high: float | None
     reason: str
     note: str = ""
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    ci95_reason: str = ""
 
     def cells(self) -> list[Any]:
         """Return the row in the order of `COLUMNS`, texts made harmless."""
@@ -51,6 +62,9 @@ class Row:
             rounded(self.ci95_high),
             harmless(self.reason),
             self.note,
+            rounded(self.threshold_low),
+            rounded(self.threshold_high),
+            harmless(self.ci95_reason),
         ]
 
 
@@ -76,6 +90,9 @@ def rows(record: Record) -> Iterator[Row]:
                 ci95_high=interval.get("ci95_high"),
                 reason="" if value is not None else reason_of(region.reasons, path),
                 note="" if value is None else caution_of(path),
+                threshold_low=interval.get("threshold_low"),
+                threshold_high=interval.get("threshold_high"),
+                ci95_reason=interval.get("reason", ""),
             )
         for path in ("vessels", "cells", "association"):
             if getattr(region, path) is None and path not in seen:
@@ -181,12 +198,8 @@ def write_xlsx(
     if object_columns:
         kept = itertools.islice(objects, _MOST_ROWS)
         _fill(book.create_sheet(), "objects", object_columns, (map(_cell, row) for row in kept))
-    _fill(
-        book.create_sheet(),
-        "settings",
-        ("setting", "value"),
-        leaves("", to_dict(record)["settings"]),
-    )
+    chosen = _settings(to_dict(record)["settings"])
+    _fill(book.create_sheet(), "settings", ("setting", "value"), chosen)
     stream = io.BytesIO()
     book.save(stream)
     write_whole(path, stream.getvalue())
@@ -203,11 +216,18 @@ def _cell(value: Any) -> Any:
     return harmless(value) if isinstance(value, str) else value
 
 
+def _fitting(value: Any) -> Any:
+    """Return what a cell can hold: a text that is too long ends in a mark that says so."""
+    if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+        return value[: _MOST_CHARACTERS - len(_SHORTENED)] + _SHORTENED
+    return value
+
+
 def _fill(sheet: Any, title: str, header: Sequence[str], lines: Any) -> None:
     sheet.title = title
     sheet.append(list(header))
     for line in lines:
-        sheet.append(list(line))
+        sheet.append([_fitting(value) for value in line])
     for cell in sheet[1]:
         cell.font = Font(bold=True)
     sheet.freeze_panes = "A2"
@@ -226,6 +246,16 @@ def _summary(record: Record) -> Iterator[tuple[str, Any]]:
     yield from leaves("timings_s", tree["timings_s"])
     for warning in record.warnings:
         yield "warning", harmless(warning)
+
+
+def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield every setting as a row; each region is its GeoJSON feature in a row of its own."""
+    for name, value in settings.items():
+        if name == "regions" and value is not None:
+            for number, feature in enumerate(value.get("features", [value])):
+                yield f"regions.{number}", harmless(json.dumps(feature, ensure_ascii=False))
+        else:
+            yield from leaves(name, value)
 
 
 def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -35,7 +35,10 @@ def lines(text: str) -> list[dict[str, str]]:
 def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
     """The header is the documented one; every measurement and every absent part has a line."""
     text = csv_text(record)
-    header = "region,measurement,value,unit,ci95_low,ci95_high,reason,note"
+    header = (
+        "region,measurement,value,unit,ci95_low,ci95_high,reason,note,"
+        "threshold_low,threshold_high,ci95_reason"
+    )
     assert text.splitlines()[0] == header
     found = lines(text)
     paths = [line["measurement"] for line in found]
@@ -86,6 +89,29 @@ def test_intervals_stand_beside_their_value(record: Record) -> None:
     changed = dataclasses.replace(record, uncertainty=(interval,))
     filled = [row for row in rows(changed) if row.ci95_low is not None]
     assert [(row.measurement, row.ci95_low, row.ci95_high) for row in filled] == [(path, 0.1, 0.2)]
+
+
+def test_tables_tell_of_every_interval_what_the_record_tells(
+    record: Record, tmp_path: Path
+) -> None:
+    """Densities at neighbouring thresholds, and why there is no interval, are columns of both."""
+    assert record.uncertainty
+    write_xlsx(record, tmp_path / "book.xlsx")
+    names = ("ci95_low", "ci95_high", "threshold_low", "threshold_high")
+    sheet = openpyxl.load_workbook(tmp_path / "book.xlsx")["regions"].values
+    heads = next(sheet)
+    cells = [dict(zip(heads, row, strict=True)) for row in sheet]
+    for found in (lines(csv_text(record)), cells):
+        by_path = {(line["region"], line["measurement"]): line for line in found}
+        for entry in to_dict(record)["uncertainty"]:
+            line = by_path.pop((entry["region"], entry["path"]))
+            told = [float(line[n]) if line[n] not in ("", None) else None for n in names]
+            assert told == [entry[name] for name in names]
+            assert (line["ci95_reason"] or "") == entry["reason"]
+        for line in by_path.values():
+            assert not any(line[name] for name in (*names, "ci95_reason"))
+    assert "6 blocks" in cells[1]["ci95_reason"]
+    assert cells[1]["threshold_low"] is not None
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
@@ -150,6 +176,42 @@ def test_workbook_has_a_sheet_for_each_part(record: Record, tmp_path: Path) -> N
     summary = dict(list(book["summary"].values)[1:])
     assert record.model is not None
     assert summary["model.sha256"] == record.model.sha256
+
+
+def square(name: str, corners: int = 4) -> dict[str, Any]:
+    """Return an outline as a record keeps it."""
+    ring = [[10.5, number] for number in range(corners)]
+    return {
+        "type": "Feature",
+        "properties": {"name": name, "classification": {"name": None}},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+
+
+def test_workbook_tells_each_region_as_json(record: Record, tmp_path: Path) -> None:
+    """Every outline of the settings has a row that reads back as it was; a long one is marked."""
+    features = [square("=core, left"), square("größe"), square("many", 5000)]
+    drawn = {"type": "FeatureCollection", "features": features}
+    changed = dataclasses.replace(record, settings=dict(record.settings) | {"regions": drawn})
+    write_xlsx(changed, tmp_path / "book.xlsx")
+    told = dict(list(openpyxl.load_workbook(tmp_path / "book.xlsx")["settings"].values)[1:])
+    regions = {name: text for name, text in told.items() if name.startswith("regions")}
+    assert list(regions) == ["regions.0", "regions.1", "regions.2"]
+    assert [json.loads(regions[f"regions.{n}"]) for n in (0, 1)] == features[:2]
+    assert len(regions["regions.2"]) == 32_767
+    assert regions["regions.2"].startswith('{"type": "Feature"')
+    assert regions["regions.2"].endswith("(shortened: the JSON record holds the whole)")
+
+
+def test_a_text_that_just_fits_a_cell_is_whole(record: Record, tmp_path: Path) -> None:
+    """32,767 characters stand as they are; one more is marked as shortened."""
+    texts = ("x" * 32_767, "x" * 32_768)
+    write_xlsx(dataclasses.replace(record, warnings=texts), tmp_path / "book.xlsx")
+    rows_ = openpyxl.load_workbook(tmp_path / "book.xlsx")["summary"].values
+    whole, cut = (value for item, value in rows_ if item == "warning")
+    assert whole == texts[0]
+    assert len(cut) == 32_767
+    assert "shortened" in cut
 
 
 def test_json_is_the_record(record: Record, tmp_path: Path) -> None:
