@@ -36,6 +36,10 @@ _WINDOW_PX = 1024
 
 NO_TISSUE_OUTSIDE = "the region holds no tissue outside vessels"
 NO_VESSEL = "no vessel was found from which a distance could be taken"
+OUT_OF_SIGHT = (
+    "so much of the surroundings is out of sight that the distances of the tissue furthest from "
+    "vessels are unknown"
+)
 
 
 @dataclass(frozen=True)
@@ -321,17 +325,18 @@ class DistanceSummary:
             tally.furthest[region] / 1000.0,
             0.5 * float(np.max(self._far_time * self._far_event * (far > 0), initial=0)),
         )
+        # Beyond the last observation the survival is unknown. At most 5 % is left there for a mean;
+        # of more, the mean would tell how far one sees, not how far vessels lie.
         last = int(np.flatnonzero(events + censored)[-1])
         median, high = (_passes(survival, share) for share in (0.5, 0.05))
         half = 0.5 * self._mpp
         found = ExtravascularDistance(
-            mean=float(survival[:last].sum()) * half,
+            mean=None if high is None else float(survival[:last].sum()) * half,
             p50=None if median is None else median * half,
             p95=None if high is None else high * half,
             max=furthest * self._mpp,
         )
-        hidden = "so much of the surroundings is out of sight that this quantile is unknown"
-        return found, "" if high is not None else hidden
+        return found, "" if high is not None else OUT_OF_SIGHT
 
 
 def kaplan_meier(

@@ -330,11 +330,13 @@ class _Region:
 
     def _distance(self, distances: DistanceSummary) -> ExtravascularDistance:
         found, reason = distances.of(self.index)
-        if reason:
-            missing = "extravascular_distance_um" + (".p95" if found.mean is not None else "")
-            self.reasons[f"vessels.{missing}"] = reason
-        if found.mean is not None and found.p50 is None:
-            self.reasons["vessels.extravascular_distance_um.p50"] = reason
+        path = "vessels.extravascular_distance_um"
+        if found == ExtravascularDistance():
+            self.reasons[path] = reason
+            return found
+        for name in found.__dataclass_fields__:
+            if getattr(found, name) is None:
+                self.reasons[f"{path}.{name}"] = reason
         return found
 
     def _lacunarity(self) -> Lacunarity:

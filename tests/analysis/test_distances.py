@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from analysis.distances import FAR_PX, kaplan_meier
+from analysis.distances import FAR_PX, DistanceSummary, DistanceTally, kaplan_meier
 from analysis.record import ExtravascularDistance
 from analysis.vessels import VesselSettings, finish, fold_vessels, measure_vessels
 from tests.phantoms import Bools, disc
@@ -133,6 +134,33 @@ def test_the_estimator_is_the_textbooks() -> None:
     censored[[2, 4]] = 1
     expected = [1, 5 / 6, 5 / 6, 5 / 12, 5 / 12, 0]
     assert kaplan_meier(events, censored) == pytest.approx(expected)
+
+
+def test_a_mean_is_given_only_where_nearly_all_distances_are_seen() -> None:
+    """Where more than 5 % lies further off than is seen, mean and p95 are null, with a reason."""
+    mask = np.zeros((2000, 2000), np.bool_)
+    mask[:10, :10] = True
+    outcome = measure_vessels(mask, None, VesselSettings(0.5))
+    found = outcome.vessels.extravascular_distance_um
+    assert (found.mean, found.p50, found.p95) == (None, None, None)
+    assert found.max is not None
+    assert {path for path in outcome.reasons if "distance" in path} == {
+        f"vessels.extravascular_distance_um.{name}" for name in ("mean", "p50", "p95")
+    }
+
+
+@pytest.mark.parametrize(("unseen", "known"), [(5, True), (6, False)])
+def test_the_share_left_out_of_sight_decides_on_the_mean(unseen: int, known: bool) -> None:
+    """Of 100 pixels 2 px from a vessel, 5 that are lost at 3 px leave a mean, 6 do not."""
+    counts = np.zeros((2, 1, 2 * FAR_PX + 1), np.int64)
+    counts[0, 0, 4], counts[1, 0, 6] = 100 - unseen, unseen
+    nothing = DistanceTally.nothing(1)
+    tally = dataclasses.replace(nothing, events=counts[0], censored=counts[1])
+    found, reason = DistanceSummary(tally, (80, 80), 1.0).of(0)
+    assert (found.mean is not None, found.p95 is not None, reason == "") == (known,) * 3
+    assert found.p50 == 2.0
+    if known:
+        assert found.mean == pytest.approx((95 * 2 + 5 * 3) / 100)
 
 
 def test_without_vessels_or_without_tissue_there_is_a_reason() -> None:
