@@ -28,6 +28,7 @@ OD_STEP = 0.0005
 GREY_STEP = 0.25
 NO_TISSUE = "the analysed tissue is empty"
 NO_CELL = "no VEGF-positive cell was found"
+NO_POSITIVE_AREA = "nothing is VEGF-positive"
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class CellTally:
     Attributes
     ----------
     tissue_px, positive_px
-        Pixels of each region, and of positive cells in it, by quadrat.
+        Pixels of each region, and positive ones in it, specks included, by quadrat.
     places
         Cells counted (n,), each at its last pixel.
     areas_px, centroids
         Their areas (n,), and their centroids (n, 2) as (y, x) in pixels.
     intensity_sums
-        Marker intensity summed over positive pixels, by region.
+        Marker intensity summed over the pixels of cells, by region.
     intensities
-        Positive pixels by quantised marker intensity, one histogram for each region.
+        Pixels of cells by quantised marker intensity, one histogram for each region.
     clusters_cut
         Clusters too wide to be seen whole.
     """
@@ -226,7 +227,9 @@ def _outcome(
         reasons |= dict.fromkeys(("positive_density_per_mm2", "positive_area_fraction"), NO_TISSUE)
     if not count:
         reasons["cell_area_um2"] = NO_CELL
-    seen = _Seen(float(tally.intensity_sums[region]), tally.intensities[region], pixel_um2)
+    seen = _Seen(
+        float(tally.intensity_sums[region]), tally.intensities[region], positive_px, pixel_um2
+    )
     cells = Cells(
         positive_count=count,
         positive_density_per_mm2=count / area_mm2 if area_mm2 else None,
@@ -252,10 +255,14 @@ def _outcome(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was seen of the marker in the pixels of one region's cells."""
+    """What was seen of the marker in the pixels of one region's cells.
+
+    `positive_px` are those of the positive area: specks count, though their stain does not.
+    """
 
     intensity_sum: float
     intensities: Counter[int]
+    positive_px: int
     pixel_um2: float
 
 
@@ -280,9 +287,10 @@ def _intensities(
     if not brightfield:
         return _with_reasons(values, density_names, f"not defined for {modality}", reasons)
     values["integrated_optical_density"] = seen.intensity_sum * seen.pixel_um2
-    values["average_optical_density"] = mean
-    if mean is None:
-        reasons["average_optical_density"] = NO_CELL
+    if seen.positive_px:
+        values["average_optical_density"] = seen.intensity_sum / seen.positive_px
+    else:
+        reasons["average_optical_density"] = NO_POSITIVE_AREA
     return values
 
 

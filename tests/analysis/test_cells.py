@@ -206,6 +206,49 @@ def test_specks_add_area_but_no_stain() -> None:
     assert "cells.optical_density" in alone.reasons
 
 
+@pytest.mark.parametrize("block_px", [40, 1024])
+def test_the_average_density_is_the_integrated_one_over_the_positive_area(block_px: int) -> None:
+    """Specks widen the area but add no stain, so the average lies below the mean over cells."""
+    probability, depth = section([(30, 30, 10)], 60, 60)
+    probability[5:8, 5:8] = 255
+    left = np.zeros((60, 60), np.bool_)
+    left[:, :30] = True
+    outcomes = measure_cells(
+        probability,
+        depth,
+        SETTINGS,
+        regions=[left, ~left],
+        intensity=lambda w: np.full((w.height, w.width), 0.25, np.float32),
+        block_px=block_px,
+    )
+    for outcome, specks_px in zip(outcomes, (9, 0), strict=True):
+        cells = outcome.cells
+        positive_um2 = cells.positive_area_fraction * outcome.area_mm2 * 1e6
+        assert cells.integrated_optical_density == pytest.approx(
+            0.25 * (positive_um2 - specks_px / 4)
+        )
+        assert cells.average_optical_density == pytest.approx(
+            cells.integrated_optical_density / positive_um2
+        )
+        assert cells.optical_density.mean == 0.25
+        assert (cells.average_optical_density < 0.25) == (specks_px > 0)
+
+
+def test_specks_alone_have_an_area_without_stain() -> None:
+    """Integrated and average density are 0 there; null only where nothing at all is positive."""
+    probability, dark = np.zeros((60, 60), np.uint8), np.ones((60, 60), np.float32)
+    averages = []
+    for height in (0, 3):
+        probability[5 : 5 + height, 5:8] = 255
+        (outcome,) = measure_cells(
+            probability, probability, SETTINGS, intensity=lambda w: dark[w.slices()]
+        )
+        assert outcome.cells.integrated_optical_density == 0
+        averages.append(outcome.cells.average_optical_density)
+        assert ("cells.average_optical_density" in outcome.reasons) == (averages[-1] is None)
+    assert averages == [None, 0.0]
+
+
 def test_fluorescence_has_intensity_and_no_optical_density() -> None:
     """Optical densities are null, with a reason, where light is emitted and not absorbed."""
     probability, depth = section([(30, 30, 10)], 60, 60)
