@@ -8,8 +8,9 @@ images of both; ``exclude`` takes pixels from the tissue everywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,10 @@ def plan_regions(
     outlines: dict[str, list[shapely.Geometry]] = {}
     vertices: list[npt.NDArray[np.float64]] = []
     try:
-        for number, feature in enumerate(features(document, source), start=1):
-            name = _name(feature, number)
+        drawn = list(features(document, source))
+        taken = {_folded(_given_name(feature)) for feature in drawn}
+        for number, feature in enumerate(drawn, start=1):
+            name = _name(feature, number, taken)
             if name == MIDLINE:
                 vertices.append(_line_vertices(feature))
             else:
@@ -154,12 +157,20 @@ def plan_regions(
     return RegionPlan(united, exclusions, pairs)
 
 
-def _name(feature: Feature, number: int) -> str:
-    """Return the feature's name; reserved names in any spelling become theirs."""
-    name = feature.name or feature.classification or f"region {number}"
+def _given_name(feature: Feature) -> str:
+    """Return the feature's own name or that of its class, or nothing."""
     # A class of outlines keeps its meaning where the outline has a name of its own.
-    if feature.classification and _folded(feature.classification) in (CORE, MIDLINE, EXCLUDE):
-        name = feature.classification
+    if _folded(feature.classification) in (CORE, MIDLINE, EXCLUDE):
+        return feature.classification
+    return feature.name or feature.classification
+
+
+def _name(feature: Feature, number: int, taken: Collection[str]) -> str:
+    """Return the feature's name; reserved names in any spelling become theirs.
+
+    Without one it is numbered, by a name that is not `taken` (folded) by an outline that has one.
+    """
+    name = _given_name(feature) or _free(f"region {number}", taken)
     folded = _folded(name)
     if folded in DERIVED:
         raise RegionsError(
@@ -167,6 +178,12 @@ def _name(feature: Feature, number: int) -> str:
             "give the outline another name"
         )
     return folded if folded in (CORE, MIDLINE, EXCLUDE) else name
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """Return the name, or where it is taken the first of "name (2)", "name (3)" … that is not."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(each for each in chain([name], numbered) if _folded(each) not in taken)
 
 
 def _folded(name: str) -> str:
@@ -182,8 +199,11 @@ def _outline(feature: Feature, frame: shapely.Geometry) -> shapely.Geometry:
             f"{feature.where} is a {shape.geom_type}; draw a closed outline "
             f"(only {MIDLINE} is a line)"
         )
-    if not shape.is_valid:  # an outline that crosses itself: its loops are what was drawn
-        shape = _polygons(shapely.make_valid(shape))
+    if not shape.is_valid:
+        # An outline that crosses itself is its loops. Each part is mended alone, because parts that
+        # overlap, mended together, lose what they share.
+        parts = shapely.get_parts(shape)
+        shape = shapely.union_all([_polygons(shapely.make_valid(part)) for part in parts])
     if shape.area <= 0:
         raise RegionsError(f"{feature.where} encloses no area; draw it again")
     if shape.intersection(frame).area <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -99,8 +100,12 @@ def features(document: Any, source: str) -> Iterator[Feature]:
 
 
 def _text(name: Any) -> str:
-    """Return a name that any file can hold: half a surrogate pair cannot be written."""
-    return str(name or "").strip().encode(errors="replace").decode()
+    """Return a name that any file can hold: half a surrogate pair cannot be written.
+
+    One name is one sequence of characters (NFC): macOS writes "ö" as an o and its dots.
+    """
+    text = str(name or "").strip().encode(errors="replace").decode()
+    return unicodedata.normalize("NFC", text)
 
 
 def _class_name(classification: Any) -> str:

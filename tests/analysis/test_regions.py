@@ -65,6 +65,31 @@ def test_names_come_from_the_object_its_class_or_its_number() -> None:
     assert list(made.shapes) == ["cortex", "striatum", "region 3"]
 
 
+def test_an_outline_without_name_joins_no_other() -> None:
+    """Its number is a name only where no other outline has that name in any spelling."""
+    made = plan(
+        feature("Region-2", box(0, 0, 100, 100)),
+        feature("", box(100, 0, 200, 100)),
+        feature("", box(200, 0, 300, 100)),
+        feature("", box(300, 0, 400, 100), classification={"name": "region 3"}),
+        feature("region 3 (2)", box(400, 0, 500, 100)),
+    )
+    names = ["Region-2", "region 2 (2)", "region 3 (3)", "region 3", "region 3 (2)"]
+    assert list(made.shapes) == names
+    assert {shape.area for shape in made.shapes.values()} == {100.0 * 100}
+
+
+def test_a_name_is_the_same_however_its_accents_are_written() -> None:
+    """An "ö" of one character and one of two name one region, by the shorter spelling."""
+    made = plan(
+        feature("H\u00f6hle", box(0, 0, 50, 100)),
+        feature("Ho\u0308hle", box(50, 0, 100, 100)),
+        feature("", box(200, 0, 250, 100), classification="Ho\u0308hle"),
+    )
+    assert list(made.shapes) == ["H\u00f6hle"]
+    assert made.shapes["H\u00f6hle"].area == pytest.approx(150 * 100)
+
+
 def test_a_class_with_a_meaning_keeps_it_under_any_name() -> None:
     """What QuPath classes as exclude is excluded, also where the outline has a name."""
     made = plan(
@@ -90,6 +115,19 @@ def test_holes_and_several_parts_are_honoured() -> None:
     )
     assert made.shapes["ring"].area == pytest.approx(100**2 - 40**2)
     assert made.shapes["pair"].area == pytest.approx(200)
+
+
+def test_parts_that_overlap_are_their_union() -> None:
+    """Two squares of 20 px that share 10 × 10 px are 700 px, an island in a part is no hole."""
+    made = plan(
+        feature("steps", [box(0, 0, 20, 20), box(10, 10, 30, 30)], "MultiPolygon"),
+        feature("island", [box(0, 0, 20, 20), box(5, 5, 10, 10)], "MultiPolygon"),
+        feature("ring", [[*box(0, 0, 9, 9), *box(3, 3, 6, 6)], box(9, 0, 12, 9)], "MultiPolygon"),
+    )
+    areas = {"steps": 700, "island": 400, "ring": 99}
+    assert {name: shape.area for name, shape in made.shapes.items()} == pytest.approx(areas)
+    for name, area in areas.items():
+        assert OutlineMask(made.shapes[name], 40, 40)[:, :].sum() == area
 
 
 def test_the_band_about_a_round_core_is_an_annulus() -> None:
