@@ -40,14 +40,16 @@ def test_a_section_like_those_trained_on_is_known(shipped: BundleMetadata):
 @pytest.mark.parametrize("spoiled", ["defocused", "shrunken", "eosin", "glass"])
 def test_what_is_no_such_section_is_strange(spoiled: str, shipped: BundleMetadata, tmp_path: Path):
     """Defocused, at the wrong pixel size, of another stain, or empty: beyond the limit."""
-    image = Image.open(SECTION)
+    with Image.open(SECTION) as opened:
+        image = opened.convert("RGB")
     if spoiled == "defocused":
         image = image.filter(ImageFilter.GaussianBlur(6))
     elif spoiled == "shrunken":
         small = np.asarray(image.resize([side // 4 for side in image.size], Image.Resampling.BOX))
         image = Image.fromarray(np.tile(small, (4, 4, 1)))
     elif spoiled == "eosin":
-        image = Image.fromarray(np.asarray(image)[..., [0, 2, 1]] // 2 + 100)
+        light = np.asarray(image) * 10 ** (-0.5 * np.array([0.07, 0.99, 0.11]))
+        image = Image.fromarray(light.astype(np.uint8))
     else:
         noise = np.random.default_rng(1).normal(240, 1.5, (*image.size[::-1], 3))
         image = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
@@ -62,5 +64,6 @@ def test_what_is_not_known_has_a_reason(
 ):
     """A bundle without a reference, and a field that is too small, give no score but a reason."""
     assert _judged(SECTION, load_bundle(oracle_bundle).metadata) == (None, NO_REFERENCE)
-    Image.open(SECTION).crop((0, 0, 100, 100)).save(tmp_path / "small.png")
+    with Image.open(SECTION) as section:
+        section.crop((0, 0, 100, 100)).save(tmp_path / "small.png")
     assert _judged(tmp_path / "small.png", shipped) == (None, TOO_SMALL)
