@@ -5,16 +5,15 @@ Letters: C = 3 input channels, H, W pixels, N blocks, F statistics.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 
+from datasets.tiles import TileDataset
 from model.familiarity import (
     BLOCK_PX,
     Channels,
@@ -25,44 +24,55 @@ from model.familiarity import (
     standardised,
 )
 from training.errors import DataError
-from training.stream import chances, tiles_of_split
+from training.stream import tiles_of_split
 
-_DRAWS = 2000
+_Place = tuple[TileDataset, int]
+
+_DRAWS = 1000
 # One good tile in 200 is called strange; a section is its median block, and far less often so.
 _LIMIT_PERCENTILE = 99.5
-_RIDGE = 1.0
-_LEAST_TILES = 40
+_RIDGE = 3.0
+_FOLDS = 4
+_LEAST_TILES = 12
 # A deviation is not taken for smaller than this: a statistic that never varied proves little.
 _SMALLEST_SCALE = 0.02
 _SHRINKAGE = 0.05
 
 
-def fit_references(folders: Sequence[Path], shares: Mapping[str, float]) -> dict[str, Any]:
+def fit_references(folders: Sequence[Path]) -> dict[str, Any]:
     """Return, for each kind of image among the training tiles, how to know a strange one.
 
-    Tiles are drawn as they are in training. A kind with fewer than 40 draws gets no reference.
+    The sources of a kind count alike, however many tiles they have: VessMAP's few must be known as
+    well as synthetic sections. A kind with fewer than 12 tiles gets no reference.
     """
     try:
         parts = tiles_of_split(folders, split="train")
     except DataError:
         return {}  # folders that only validate
-    index = [(part, number) for part in parts for number in range(len(part))]
-    rows = [row for part in parts for row in part.rows]
-    chance = np.random.default_rng(0)
-    likely = chances(np.array([row["source"] for row in rows]), shares)
-    whole: dict[str, list[Float64]] = defaultdict(list)
-    spoiled: dict[str, list[Float64]] = defaultdict(list)
-    for drawn in chance.choice(len(rows), _DRAWS, p=likely):
-        part, number = index[drawn]
-        channels = part[number]["image"].numpy()[:, :BLOCK_PX, :BLOCK_PX]
-        key = reference_key(rows[drawn]["modality"], rows[drawn]["marker"])
-        whole[key].append(describe(channels))
-        spoiled[key].append(describe(spoil(channels, rows[drawn]["modality"], chance)))
+    tiles = [(part, number, row) for part in parts for number, row in enumerate(part.rows)]
+    by_kind: dict[str, dict[str, list[_Place]]] = {}
+    for part, number, row in tiles:
+        of_kind = by_kind.setdefault(reference_key(row["modality"], row["marker"]), {})
+        of_kind.setdefault(row["source"], []).append((part, number))
     return {
-        key: fit_reference(np.array(whole[key]), np.array(spoiled[key]))
-        for key in sorted(whole)
-        if len(whole[key]) >= _LEAST_TILES
+        key: _fit_kind(key.split("/")[0], list(sources.values()))
+        for key, sources in sorted(by_kind.items())
+        if sum(map(len, sources.values())) >= _LEAST_TILES
     }
+
+
+def _fit_kind(
+    modality: str, sources: Sequence[Sequence[tuple[TileDataset, int]]]
+) -> dict[str, Any]:
+    chance = np.random.default_rng(0)
+    whole, spoiled = [], []
+    for turn in range(_DRAWS):
+        source = sources[turn % len(sources)]
+        part, number = source[int(chance.integers(len(source)))]
+        channels = part[number]["image"].numpy()[:, :BLOCK_PX, :BLOCK_PX]
+        whole.append(describe(channels))
+        spoiled.append(describe(spoil(channels, modality, chance)))
+    return fit_reference(np.array(whole), np.array(spoiled))
 
 
 def fit_reference(whole: Float64, spoiled: Float64) -> dict[str, Any]:
@@ -70,9 +80,6 @@ def fit_reference(whole: Float64, spoiled: Float64) -> dict[str, Any]:
     centre, scale = whole.mean(axis=0), np.maximum(whole.std(axis=0), _SMALLEST_SCALE)
     frame = {"centre": centre, "scale": scale}
     good, bad = standardised(whole, frame), standardised(spoiled, frame)
-    weights = _regression(
-        products(np.concatenate([good, bad])), np.arange(len(good) + len(bad)) >= len(good)
-    )
     form = np.linalg.inv(
         (1 - _SHRINKAGE) * np.cov(good, rowvar=False) + _SHRINKAGE * np.eye(good.shape[1])
     )
@@ -80,17 +87,27 @@ def fit_reference(whole: Float64, spoiled: Float64) -> dict[str, Any]:
     return {
         "centre": centre.round(4).tolist(),
         "scale": scale.round(4).tolist(),
-        "weights": weights.round(4).tolist(),
-        "weights_limit": round(
-            float(np.percentile(products(good) @ weights, _LIMIT_PERCENTILE)), 4
-        ),
+        "weights": _regression(good, bad).round(4).tolist(),
+        "weights_limit": round(float(np.percentile(_unseen(good, bad), _LIMIT_PERCENTILE)), 4),
         "precision": form.round(4).tolist(),
         "distance_limit": round(float(np.percentile(away, _LIMIT_PERCENTILE)), 4),
     }
 
 
-def _regression(rows: Float64, is_spoiled: npt.NDArray[np.bool_]) -> Float64:
+def _unseen(good: Float64, bad: Float64) -> Float64:
+    """Return what regressions say of good blocks (N,) that they were not fitted on."""
+    said = np.zeros(len(good))
+    part = np.arange(len(good)) * _FOLDS // len(good)
+    for fold in range(_FOLDS):
+        left_out = part == fold
+        said[left_out] = products(good[left_out]) @ _regression(good[~left_out], bad[~left_out])
+    return said
+
+
+def _regression(good: Float64, bad: Float64) -> Float64:
     """Return the weights of a logistic regression with a ridge on all but the first."""
+    rows = products(np.concatenate([good, bad]))
+    is_spoiled = np.arange(len(rows)) >= len(good)
     ridge = np.full(rows.shape[1], _RIDGE)
     ridge[0] = 0.0
 
@@ -107,13 +124,14 @@ def _regression(rows: Float64, is_spoiled: npt.NDArray[np.bool_]) -> Float64:
 
 def spoil(channels: Channels, modality: str, chance: np.random.Generator) -> Channels:
     """Return marker channels (C, H, W) defocused, rescaled, otherwise stained, or emptied."""
+    # Fluorescence that shows nothing but noise is what an unstained section looks like: no fault.
     ways: tuple[Callable[[Channels, np.random.Generator], Channels], ...] = (
-        _defocused,
-        _rescaled,
-        _other_stain if modality == "brightfield" else _noise,
-        _empty,
+        (_defocused, _rescaled, _other_stain, _empty)
+        if modality == "brightfield"
+        else (_defocused, _rescaled)
     )
-    way = ways[int(chance.choice(len(ways), p=[0.35, 0.4, 0.15, 0.1]))]
+    chances_of_ways = np.array([0.35, 0.4, 0.15, 0.1][: len(ways)])
+    way = ways[int(chance.choice(len(ways), p=chances_of_ways / chances_of_ways.sum()))]
     changed = np.clip(way(channels, chance), 0, 1).astype(np.float32)
     if modality == "fluorescence":  # its range is taken from the image itself
         low, high = np.percentile(changed[0], [1, 99.5])
@@ -146,13 +164,6 @@ def _other_stain(channels: Channels, chance: np.random.Generator) -> Channels:
     mixed = np.tensordot(mix, channels, axes=1)
     mixed[2] += chance.uniform(0.02, 0.2)
     return np.asarray(mixed, np.float32)
-
-
-def _noise(channels: Channels, chance: np.random.Generator) -> Channels:
-    """Return a plane in which the camera's noise is as strong as any signal."""
-    noisy = channels.copy()
-    noisy[0] += chance.normal(0, chance.uniform(0.2, 0.6), channels.shape[1:])
-    return noisy
 
 
 def _empty(channels: Channels, chance: np.random.Generator) -> Channels:

@@ -68,7 +68,7 @@ def publish(
         validation_scores={},
         self_test=(),
         recipe=dataclasses.asdict(recipe) | {"trained": _trained(module)},
-        familiar=fit_references(folders, recipe.data.shares),
+        familiar=fit_references(folders),
     )
     bundle, parity = export_bundle(network, metadata, path)
     scores = evaluate(Predictor(bundle).predict, folders, metadata.thresholds, progress=progress)

@@ -45,7 +45,7 @@ class TileStream(Dataset[TileItem]):
         parts = [TileDataset(f, "train", augmentation, tile_px=tile_px) for f in folders]
         self._tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
         source = np.array([row["source"] for part in parts for row in part.rows])
-        self._cumulative = np.cumsum(chances(source, shares))
+        self._cumulative = np.cumsum(_chances(source, shares))
 
     def __getitem__(self, number: int) -> TileItem:
         chance = np.random.default_rng((self._seed, number))
@@ -143,7 +143,7 @@ def channel_statistics(
     return tuple(round(float(v), 5) for v in mean), tuple(round(float(v), 5) for v in std)
 
 
-def chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
+def _chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return each tile's chance of being drawn."""
     names, counts = np.unique(source, return_counts=True)
     rest = max(0.0, 1.0 - sum(shares.values()))

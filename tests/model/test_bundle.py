@@ -63,7 +63,10 @@ def test_a_network_without_metadata_is_refused(bundle: Bundle, tmp_path: Path):
         load_bundle(tmp_path / "plain.onnx")
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(BundleMetadata)])
+REQUIRED = [field.name for field in dataclasses.fields(BundleMetadata) if field.name != "familiar"]
+
+
+@pytest.mark.parametrize("field", REQUIRED)
 def test_each_piece_of_metadata_is_required(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
 ):
@@ -74,6 +77,18 @@ def test_each_piece_of_metadata_is_required(
         patch.setattr("model.bundle.dataclasses.asdict", lambda _: whole)
         with pytest.raises(BundleError, match=f"lacks the metadata {field}$"):
             write_bundle(onnx.load(bundle.path), bundle.metadata, tmp_path / "part.onnx")
+
+
+def test_a_bundle_need_not_know_strange_sections(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Bundles of before, which hold no reference of their training tiles, are read all the same."""
+    whole = dataclasses.asdict(bundle.metadata)
+    del whole["familiar"]
+    with monkeypatch.context() as patch:
+        patch.setattr("model.bundle.dataclasses.asdict", lambda _: whole)
+        written = write_bundle(onnx.load(bundle.path), bundle.metadata, tmp_path / "old.onnx")
+    assert written.metadata.familiar == {}
 
 
 def test_weights_in_another_file_are_refused(bundle: Bundle, tmp_path: Path):

@@ -13,7 +13,6 @@ from datasets.synth_params import SectionParams
 from imaging.markers import brightfield_scaling, marker_channels
 from model.familiarity import describe, distance
 from training.familiarity import fit_reference, fit_references, spoil
-from training.recipe import Recipe
 
 
 def _blocks(seeds: range) -> list[np.ndarray]:
@@ -43,13 +42,11 @@ def test_spoiled_sections_are_told_from_good_ones():
     assert np.mean(good <= 1) >= 0.9
 
 
-def test_a_reference_comes_from_training_tiles_by_kind(
-    small_recipe: Recipe, tile_folders: list[Path]
-):
+def test_a_reference_comes_from_training_tiles_by_kind(tile_folders: list[Path]):
     """Each kind of image among the tiles has a reference, the same each time."""
-    references = fit_references(tile_folders, small_recipe.data.shares)
+    references = fit_references(tile_folders)
     assert set(references) == {"brightfield/CD31", "fluorescence/VEGF"}
-    assert references == fit_references(tile_folders, small_recipe.data.shares)
+    assert references == fit_references(tile_folders)
 
 
 @pytest.mark.parametrize("modality", ["brightfield", "fluorescence"])
