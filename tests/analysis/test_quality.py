@@ -238,7 +238,7 @@ def test_a_section_without_vessels_is_sound(judged: Judge, seed: int) -> None:
 
 
 def test_out_of_distribution_is_null_until_a_bundle_has_a_reference() -> None:
-    """Without a score the entry is null with its reason; beyond 1 it rejects."""
+    """Without a score the entry is null with its reason; beyond 1 is caution, beyond 3 rejects."""
     silent = judge(_SOUND, image_mpp_um=0.5, model_mpp_um=0.5)
     assert silent["out_of_distribution"] == {
         "value": None,
@@ -248,7 +248,7 @@ def test_out_of_distribution_is_null_until_a_bundle_has_a_reference() -> None:
         "reason": "this bundle holds no reference of what it was trained on",
     }
     assert silent["verdict"] == "ok"
-    for score, verdict in ((0.7, "ok"), (1.5, "reject")):
+    for score, verdict in ((0.7, "ok"), (1.5, "caution"), (3.5, "reject")):
         seen = judge(_SOUND, image_mpp_um=0.5, model_mpp_um=0.5, out_of_distribution=score)
         assert seen["verdict"] == verdict
 
