@@ -156,6 +156,7 @@ def train(
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         plan = read_recipe(recipe)
+        given = read_start(start) if start else None  # what is wrong with it shows before the tiles
         folders = prepare_tiles(
             plan,
             tiles or out / "tiles",
@@ -165,7 +166,6 @@ def train(
             progress=progress,
         )
     with _plain_errors():
-        given = read_start(start) if start else None
         best = run(plan, folders, out / plan.name, start=given, resume=resume)
     typer.echo(f"best checkpoint: {best}")
     typer.echo("tiles: " + " ".join(f"--tiles {folder}" for folder in folders))

@@ -34,8 +34,8 @@ COUNTERSTAIN_LIMIT_OD = 0.15
 FOLDS_LIMIT = 0.02
 CORRELATION_LIMIT = 0.95
 PIXEL_SIZE_LIMIT, PIXEL_SIZE_REJECT = 2.0, 4.0
-# The score is a distance in units of the bundle's own limit. Drawn sections read 0.6 in the middle
-# and 0.9 to 2.2 at the 95th percentile; published fluorescence and H-DAB fields 0.4 to 1.0.
+# The score is a distance in units of the bundle's own limit. Drawn sections read 0.5 to 0.6 in the
+# middle and 0.8 to 1.2 at the 95th percentile, published fluorescence and H-DAB fields 0.3 to 0.9.
 OUT_OF_DISTRIBUTION_LIMIT, OUT_OF_DISTRIBUTION_REJECT = 1.0, 3.0
 
 _MAX_OD = 2.41

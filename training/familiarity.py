@@ -49,11 +49,11 @@ def fit_references(folders: Sequence[Path]) -> dict[str, Any]:
         parts = tiles_of_split(folders, split="train")
     except DataError:
         return {}  # folders that only validate
-    tiles = [(part, number, row) for part in parts for number, row in enumerate(part.rows)]
     by_kind: dict[str, dict[str, list[_Place]]] = {}
-    for part, number, row in tiles:
-        of_kind = by_kind.setdefault(reference_key(row["modality"], row["marker"]), {})
-        of_kind.setdefault(row["source"], []).append((part, number))
+    for part in parts:
+        for number, row in enumerate(part.rows):
+            of_kind = by_kind.setdefault(reference_key(row["modality"], row["marker"]), {})
+            of_kind.setdefault(row["source"], []).append((part, number))
     return {
         key: _fit_kind(key.split("/")[0], list(sources.values()))
         for key, sources in sorted(by_kind.items())
@@ -61,9 +61,7 @@ def fit_references(folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _fit_kind(
-    modality: str, sources: Sequence[Sequence[tuple[TileDataset, int]]]
-) -> dict[str, Any]:
+def _fit_kind(modality: str, sources: Sequence[Sequence[_Place]]) -> dict[str, Any]:
     chance = np.random.default_rng(0)
     whole, spoiled = [], []
     for turn in range(_DRAWS):
