@@ -19,6 +19,28 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+# What `measure` and `morphometry` take alike.
+_SectionThickness = Annotated[
+    float | None, typer.Option(help="Recorded: length density grows with it.")
+]
+_Regions = Annotated[
+    Path | None, typer.Option(help="Outlines from QuPath (GeoJSON), each measured by itself.")
+]
+_Band = Annotated[float | None, typer.Option(help="Width of the band about an infarct_core (500).")]
+_Parity = Annotated[
+    bool | None, typer.Option("--parity", help="Add what AngioTool, REAVER, Q-VAT would say.")
+]
+_Settings = Annotated[Path | None, typer.Option(help="Repeat the settings of this earlier record.")]
+_MinProfileArea = Annotated[
+    float | None, typer.Option(help="Smallest vessel profile counted, µm² (20).")
+]
+_Gap = Annotated[
+    float | None, typer.Option(help="Pieces of vessel closer than this are one profile (2).")
+]
+_MaxVesselRadius = Annotated[
+    float | None, typer.Option(help="Wider vessels have an area, but no length (50).")
+]
+
 _TRAINING_MODULES = {"torch", "torchvision", "lightning", "albumentations", "torchmetrics"}
 
 app = typer.Typer(
@@ -379,18 +401,10 @@ def measure(
     channels: Annotated[
         str | None, typer.Option(help="Fluorescence channels from 0: CD31=1,VEGF=2,nuclei=0.")
     ] = None,
-    section_thickness_um: Annotated[
-        float | None, typer.Option(help="Recorded: length density grows with it.")
-    ] = None,
-    regions: Annotated[
-        Path | None, typer.Option(help="Outlines from QuPath (GeoJSON), each measured by itself.")
-    ] = None,
-    band_um: Annotated[
-        float | None, typer.Option(help="Width of the band about an infarct_core (500).")
-    ] = None,
-    parity: Annotated[
-        bool | None, typer.Option("--parity", help="Add what AngioTool, REAVER, Q-VAT would say.")
-    ] = None,
+    section_thickness_um: _SectionThickness = None,
+    regions: _Regions = None,
+    band_um: _Band = None,
+    parity: _Parity = None,
     tissue: Annotated[
         str | None, typer.Option(help="auto (the default), frame, or a mask file.")
     ] = None,
@@ -400,6 +414,12 @@ def measure(
     ] = None,
     threshold_vegf_cell: Annotated[
         float | None, typer.Option(help="Probability from which a pixel is VEGF-positive cell.")
+    ] = None,
+    min_profile_area_um2: _MinProfileArea = None,
+    gap_um: _Gap = None,
+    max_vessel_radius_um: _MaxVesselRadius = None,
+    min_cell_area_um2: Annotated[
+        float | None, typer.Option(help="Smallest positive cell counted, µm² (25).")
     ] = None,
     tta: Annotated[
         bool | None, typer.Option("--tta/--no-tta", help="Average eight flips and turns; slow.")
@@ -426,9 +446,7 @@ def measure(
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip what the --json file already holds.")
     ] = False,
-    settings: Annotated[
-        Path | None, typer.Option(help="Repeat the settings of this earlier record.")
-    ] = None,
+    settings: _Settings = None,
 ) -> None:
     """Measure sections: the whole way from an image to its record, without a server.
 
@@ -452,6 +470,12 @@ def measure(
             tissue=tissue,
             model=model,
             thresholds={"vessel": threshold_vessel, "vegf_cell": threshold_vegf_cell},
+            sizes={
+                "min_profile_area_um2": min_profile_area_um2,
+                "gap_um": gap_um,
+                "max_vessel_radius_um": max_vessel_radius_um,
+                "min_cell_area_um2": min_cell_area_um2,
+            },
             tta=tta,
             workers=workers,
             outputs=command.outputs(
@@ -477,27 +501,39 @@ def morphometry(
     mpp: Annotated[
         float | None, typer.Option(help="Pixel size in µm; needed if the file has none.")
     ] = None,
+    section_thickness_um: _SectionThickness = None,
     tissue: Annotated[Path | None, typer.Option(help="Mask of the tissue, of its size.")] = None,
-    regions: Annotated[
-        Path | None, typer.Option(help="Outlines from QuPath (GeoJSON), each measured by itself.")
-    ] = None,
-    band_um: Annotated[
-        float, typer.Option(help="Width of the band about an infarct_core.")
-    ] = 500.0,
-    parity: Annotated[
-        bool, typer.Option("--parity", help="Add what AngioTool, REAVER and Q-VAT would report.")
-    ] = False,
+    regions: _Regions = None,
+    band_um: _Band = None,
+    parity: _Parity = None,
+    min_profile_area_um2: _MinProfileArea = None,
+    gap_um: _Gap = None,
+    max_vessel_radius_um: _MaxVesselRadius = None,
     workers: Annotated[int, typer.Option(help="Processes for a large mask.", min=1)] = 1,
     json_: Annotated[Path | None, typer.Option("--json", help="The record; - is stdout.")] = None,
+    settings: _Settings = None,
 ) -> None:
     """Measure a vessel mask as it is, on its own grid."""
-    from analysis import command
+    from analysis import mask_command
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
-        command.morphometry(
-            mask, mpp, tissue=tissue, regions=regions, band_um=band_um, parity=parity, out=json_,
-            progress=progress, executor=executor,
-        )  # fmt: skip
+        request = mask_command.MorphometryRequest(
+            mask=mask,
+            mpp_um=mpp,
+            section_thickness_um=section_thickness_um,
+            tissue=tissue,
+            regions=regions,
+            band_um=band_um,
+            parity=parity,
+            sizes={
+                "min_profile_area_um2": min_profile_area_um2,
+                "gap_um": gap_um,
+                "max_vessel_radius_um": max_vessel_radius_um,
+            },
+            settings=settings,
+            out=json_,
+        )
+        mask_command.morphometry(request, progress, executor)
 
 
 @app.command()

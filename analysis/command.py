@@ -1,4 +1,4 @@
-"""What the command line's measuring verbs do, apart from parsing their flags."""
+"""What ``angiometry measure`` does, apart from parsing its flags."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ import dataclasses
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
-from rich.table import Table
 
 from analysis.assembly import file_sha256
-from analysis.batch import STDOUT, Ledger, Outcome, check_outputs, json_text, plan, run
+from analysis.batch import STDOUT, Ledger, Outcome, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import SettingsError
-from analysis.exports import leaves, reason_path, write_json
-from analysis.morphometry import measure_mask
-from analysis.record import to_dict, to_json
-from analysis.regions import BAND_UM, read_regions
+from analysis.regions import read_regions
+from analysis.screen import show
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
-from analysis.units import DIMENSIONLESS, unit_of
 from imaging.open import parse_channels
 from model.bundle import find_bundle, load_bundle
 from model.errors import BundleError
@@ -49,6 +44,7 @@ class MeasureRequest:
     tissue: str | None = None
     model: str | None = None
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
+    sizes: Mapping[str, float | None] = field(default_factory=dict)
     tta: bool | None = None
     workers: int = 1
     outputs: Mapping[Output, Path] = field(default_factory=dict)
@@ -142,7 +138,7 @@ def _template(request: MeasureRequest) -> MeasureJob:
             "settings",
         )
     if request.tissue is None:
-        _check_tissue(earlier)
+        check_tissue(earlier)
     changes: dict[str, Any] = {
         "markers": parse_markers(request.marker) if request.marker is not None else None,
         "section_thickness_um": request.section_thickness_um,
@@ -151,6 +147,7 @@ def _template(request: MeasureRequest) -> MeasureJob:
         "regions": read_regions(request.regions) if request.regions is not None else None,
         "band_um": request.band_um,
         "parity": request.parity,
+        **request.sizes,
     }
     settings = dataclasses.replace(
         earlier.settings,
@@ -172,7 +169,7 @@ def _template(request: MeasureRequest) -> MeasureJob:
     )
 
 
-def _check_tissue(earlier: EarlierSettings) -> None:
+def check_tissue(earlier: EarlierSettings) -> None:
     """Refuse a tissue mask that is not the one of the record, though it has its name."""
     mask = earlier.settings.tissue_file
     if mask is None or earlier.tissue_sha256 is None or not mask.is_file():
@@ -227,90 +224,3 @@ def _report(outcomes: Sequence[Outcome], console: Console) -> int:
         line = f"error: {outcome.source}: {where}{outcome.error}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
-
-
-def morphometry(
-    mask: Path,
-    mpp_um: float | None,
-    *,
-    tissue: Path | None = None,
-    regions: Path | None = None,
-    band_um: float = BAND_UM,
-    parity: bool = False,
-    out: Path | None = None,
-    progress: Progress | None = None,
-    executor: Executor | None = None,
-) -> None:
-    """Measure a vessel mask; the record goes to `out`, to standard output, or is shown."""
-    if out is not None and out != STDOUT:
-        check_outputs([mask, *([tissue] if tissue else [])], [("json", out)])
-    chosen = MeasureSettings(
-        tissue="frame",
-        parity=parity,
-        regions=None if regions is None else read_regions(regions),
-        band_um=band_um,
-    )
-    record = measure_mask(
-        mask, mpp_um, tissue=tissue, settings=chosen, progress=progress, executor=executor
-    )
-    if out is None:
-        _print(to_dict(record), Console())
-    elif out == STDOUT:
-        sys.stdout.write(to_json(record) + "\n")
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(record, out)
-
-
-def show(outcomes: Sequence[Outcome], console: Console) -> None:
-    """Print one table of measurements for each image."""
-    for outcome in outcomes:
-        if outcome.record is not None:
-            _print(outcome.record, console)
-
-
-def _print(record: Mapping[str, Any], console: Console) -> None:
-    for tree in record["regions"]:
-        console.print(table(record, tree))
-
-
-def table(record: Mapping[str, Any], tree: Mapping[str, Any]) -> Table:
-    """Return one region of a record with its intervals, nulls with their reason."""
-    image = record["image"]
-    title = f"{image['name']}, {image['mpp_um']:g} µm/px, {'+'.join(image['markers'])}"
-    if len(record["regions"]) > 1:
-        title += f": {tree['name']}"
-    heads = ("measurement", "value", "95 % interval", "unit")
-    made = Table(*heads, title=title, title_justify="left")
-    made.columns[0].no_wrap = True
-    made.columns[1].justify = made.columns[2].justify = "right"
-    intervals = {e["path"]: e for e in record["uncertainty"] if e["region"] == tree["name"]}
-    parts = {name: tree[name] for name in ("area_mm2", "vessels", "cells", "association")}
-    missing: dict[str, str] = {}
-    for path, value in leaves("", parts):
-        if value is None or value == "":
-            # A part that is null as a whole has one line and one reason, below the table.
-            part = reason_path(tree["reasons"], path) or path
-            missing[part] = tree["reasons"].get(part, "")
-        else:
-            unit = unit_of(path)
-            shown = "" if unit in {DIMENSIONLESS, "count"} else unit
-            made.add_row(path, _text(value), _range(intervals.get(path)), shown)
-    if missing:
-        made.caption = "\n".join(f"{part}: {reason}" for part, reason in missing.items())
-        made.caption_justify = "left"
-    return made
-
-
-def _text(value: float | str) -> str:
-    """Return a number, or a list of numbers as `leaves` joins it, in few digits."""
-    if isinstance(value, str):
-        parts = value.split(", ")
-        return ", ".join("-" if part == "None" else f"{float(part):.3g}" for part in parts)
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def _range(interval: Mapping[str, Any] | None) -> str:
-    if interval is None or interval["ci95_low"] is None:
-        return ""
-    return f"{interval['ci95_low']:.4g} – {interval['ci95_high']:.4g}"

@@ -16,6 +16,16 @@ from model.targets import ANNOTATED_TARGETS, MARKERS, TARGET_OF_MARKER
 
 TISSUE_MODES = ("auto", "frame")
 MAX_LEVEL = 255
+SIZE_LIMITS: Mapping[str, tuple[float, float]] = {
+    # 10,000 µm² is a profile 113 µm wide, or the body of the largest neurons: all would be lost.
+    "min_profile_area_um2": (0.0, 10_000.0),
+    "min_cell_area_um2": (0.0, 10_000.0),
+    # Further apart than a few capillaries are wide, two pieces are two vessels.
+    "gap_um": (0.0, 20.0),
+    # No vessel has a skeleton below a capillary's radius; the widest sinuses are 1 mm wide.
+    "max_vessel_radius_um": (1.0, 500.0),
+}
+"""Smallest and greatest value of each size that decides what is counted."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,8 @@ class MeasureSettings:
         _check_markers(self.markers)
         for target, threshold in self.thresholds.items():
             _check_threshold(target, threshold)
-        for name in ("min_profile_area_um2", "gap_um", "min_cell_area_um2"):
-            _check_number(name, getattr(self, name), zero_allowed=True)
-        _check_number("max_vessel_radius_um", self.max_vessel_radius_um)
+        for name, limits in SIZE_LIMITS.items():
+            _check_between(name, getattr(self, name), *limits)
         _check_number("band_um", self.band_um)
         if self.section_thickness_um is not None:
             _check_number("section_thickness_um", self.section_thickness_um)
@@ -265,10 +274,16 @@ def _check_threshold(target: str, threshold: object) -> None:
         )
 
 
-def _check_number(name: str, value: object, *, zero_allowed: bool = False) -> None:
+def _check_number(name: str, value: object) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    bound = "0 or more" if zero_allowed else "more than 0"
     if not number or not math.isfinite(value):  # type: ignore[arg-type]
-        raise SettingsError(f"{name} is {value!r}; give a number, {bound}", name)
-    if value < 0 or (value == 0 and not zero_allowed):  # type: ignore[operator]
-        raise SettingsError(f"{name} is {value}; give {bound}", name)
+        raise SettingsError(f"{name} is {value!r}; give a number, more than 0", name)
+    if value <= 0:  # type: ignore[operator]
+        raise SettingsError(f"{name} is {value}; give more than 0", name)
+
+
+def _check_between(name: str, value: object, least: float, most: float) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= value <= most:  # type: ignore[operator]
+        unit = "µm²" if name.endswith("_um2") else "µm"
+        raise SettingsError(f"{name} is {value!r}; give {least:g} to {most:g} {unit}", name)

@@ -10,13 +10,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.regions import BAND_UM, regions_document
-from analysis.settings import MeasureSettings
+from analysis.settings import SIZE_LIMITS, MeasureSettings
 from model.targets import VEGF_CELL, VESSEL, parse_markers
 from service.errors import InvalidRequestError
 
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[str, Field(max_length=200)]
+
+
+def _size(name: str, description: str) -> Any:
+    least, most = SIZE_LIMITS[name]
+    return Field(ge=least, le=most, allow_inf_nan=False, description=description)
 
 
 class AnalysisForm(BaseModel):
@@ -71,6 +76,19 @@ class AnalysisForm(BaseModel):
     threshold_vegf_cell: Annotated[
         Probability | None, Field(description="Probability from which a pixel is positive cell.")
     ] = None
+    min_profile_area_um2: Annotated[
+        float, _size("min_profile_area_um2", "Smallest vessel profile counted, in µm².")
+    ] = MeasureSettings.min_profile_area_um2
+    gap_um: Annotated[
+        float, _size("gap_um", "Pieces of vessel closer than this are one profile, in µm.")
+    ] = MeasureSettings.gap_um
+    max_vessel_radius_um: Annotated[
+        float,
+        _size("max_vessel_radius_um", "Wider vessels have an area but no length, in µm."),
+    ] = MeasureSettings.max_vessel_radius_um
+    min_cell_area_um2: Annotated[
+        float, _size("min_cell_area_um2", "Smallest VEGF-positive cell counted, in µm².")
+    ] = MeasureSettings.min_cell_area_um2
     tta: Annotated[
         bool, Field(description="Average eight flips and turns: eight times slower.")
     ] = False
@@ -123,6 +141,7 @@ def _request(form: AnalysisForm) -> AnalysisRequest:
         regions=None if form.regions is None else regions_document(form.regions),
         band_um=form.band_um,
         parity=form.parity,
+        **{name: getattr(form, name) for name in SIZE_LIMITS},
     )
     return AnalysisRequest(
         settings=settings,

@@ -77,6 +77,18 @@ def test_regions_are_measured_one_by_one(client: httpx.Client, as_file: bool) ->
     assert record["settings"]["regions"]["features"][0]["geometry"]["coordinates"] == outline
 
 
+def test_sizes_decide_what_is_counted(client: httpx.Client) -> None:
+    """The form's sizes change the numbers and stand in the record's settings."""
+    # Two bars of 800 and more µm², and a disc of 260 µm² (36 px at 0.5 µm/px).
+    sizes = {"min_profile_area_um2": 400.0, "max_vessel_radius_um": 1.0, "min_cell_area_um2": 9.0}
+    fields = dict(FORM) | {name: str(size) for name, size in sizes.items()} | {"gap_um": "0"}
+    files = {"image": ("section 1.png", PNG)}
+    record = client.post("/v1/analyses", data=fields, files=files).json()["record"]
+    assert record["settings"].items() >= (sizes | {"gap_um": 0.0}).items()
+    vessels = record["regions"][0]["vessels"]
+    assert (vessels["profile_count"], vessels["length_mm"]) == (2, 0)
+
+
 def test_answers_with_csv_if_asked(client: httpx.Client) -> None:
     """The same address gives the measurements as CSV, and says so to caches."""
     here = post(client).json()["links"]["self"]

@@ -125,6 +125,32 @@ REFUSED = {
     "regions without geometry": (encoded(section()), {"regions": "{}"}, 422, "regions"),
     "regions outside": (encoded(section()), {"regions": OUTSIDE}, 422, "regions"),
     "band zero": (encoded(section()), {"band_um": "0"}, 422, "band_um"),
+    "profile negative": (
+        encoded(section()),
+        {"min_profile_area_um2": "-1"},
+        422,
+        "min_profile_area_um2",
+    ),
+    "gap NaN": (encoded(section()), {"gap_um": "nan"}, 422, "gap_um"),
+    "gap of a field's width": (encoded(section()), {"gap_um": "500"}, 422, "gap_um"),
+    "radius infinite": (
+        encoded(section()),
+        {"max_vessel_radius_um": "inf"},
+        422,
+        "max_vessel_radius_um",
+    ),
+    "radius zero": (
+        encoded(section()),
+        {"max_vessel_radius_um": "0"},
+        422,
+        "max_vessel_radius_um",
+    ),
+    "cell of a brain's size": (
+        encoded(section()),
+        {"min_cell_area_um2": "1e9"},
+        422,
+        "min_cell_area_um2",
+    ),
     "unknown field": (encoded(section()), {"treshold": "0.4"}, 422, "treshold"),
     "threshold one": (encoded(section()), {"threshold_vessel": "1"}, 422, "threshold_vessel"),
     "threshold unused": (
