@@ -25,6 +25,11 @@ _EQUAL_LEVELS = 2
 _SIGNAL_PERCENTILES = (1.0, 99.95)
 _SIGNAL_SD = 8.0
 
+_UNDEREXPOSED = (
+    " If it is a stained section in transmitted light, photographed too dark, say so with modality "
+    "brightfield (--modality brightfield): it was taken for fluorescence because it is dark."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -166,8 +171,12 @@ def resolve_channels(
     modality: Modality,
     channel_names: Sequence[str],
     with_signal: tuple[int, ...],
+    *,
+    dark_colours: bool = False,
 ) -> tuple[dict[str, int], int]:
     """Return the mapping of names to channels, and the channel of a marker that it leaves out.
+
+    With `dark_colours` nobody said that the image is fluorescence: it is RGB and dark.
 
     Raises
     ------
@@ -200,6 +209,7 @@ def resolve_channels(
         raise ChannelsError(
             f"Several channels hold signal and nothing says which is which: {listing}. Give "
             f"channels, counting from 0, for example {example} or CD31=1,VEGF=2,nuclei=0."
+            f"{_UNDEREXPOSED if dark_colours else ''}"
         )
     return mapping, (with_signal or (0,))[0]
 

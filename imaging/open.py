@@ -92,7 +92,11 @@ class SectionImage:
         names = ("grey",) if self._one_of_three else info.channel_names
         several = self.modality == "fluorescence" and len(names) > 1
         mapping, self._signal_channel = resolve_channels(
-            channels, self.modality, names, channels_with_signal(tiles) if several else ()
+            channels,
+            self.modality,
+            names,
+            channels_with_signal(tiles) if several else (),
+            dark_colours=several and info.colour and modality == "auto",
         )
         self.channels: Mapping[str, int] = MappingProxyType(mapping)
         self.channel_names = names

@@ -76,6 +76,19 @@ def test_several_channels_with_signal_need_a_mapping(write_tiff, noisy) -> None:
         assert dict(image.channels) == {}
 
 
+def test_a_dark_photograph_of_a_stained_section_is_told_its_mend(write_png, stained) -> None:
+    """Underexposed RGB is taken for fluorescence; the error names modality, which then works."""
+    dark = write_png((0.35 * stained).astype(np.uint8))
+    with pytest.raises(ChannelsError, match="--modality brightfield") as caught:
+        modality(dark)
+    assert "CD31=" in str(caught.value)
+    assert modality(dark, modality="brightfield") == ("brightfield", 3)
+    # Who says fluorescence means it.
+    with pytest.raises(ChannelsError) as caught:
+        modality(dark, modality="fluorescence")
+    assert "brightfield" not in str(caught.value)
+
+
 def test_black_channels_need_no_mapping(write_tiff) -> None:
     """Where no channel holds signal, the first stands for all."""
     stack = np.zeros((3, 40, 40), dtype=np.uint16)
