@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from datasets.synth_params import SectionParams
 from datasets.synth_random import wobbly_radii
@@ -31,12 +32,15 @@ class Cell:
     processes_um
         Lines (n, 2, 2) from inside the body to the tips of its processes, which carry stain but are
         no part of the body.
+    nuclear
+        Whether the stain fills the nucleus alone, which is then the body.
     """
 
     body: Outline
     nucleus: Outline
     strength: float
     processes_um: FloatArray
+    nuclear: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +60,19 @@ def place_cells(
 ) -> tuple[Cell, ...]:
     """Place at most the asked number of positive cells, clear of vessels, some touching."""
     wanted = round(params.positive_cell_density_per_mm2 * params.area_mm2)
-    centres, radii = _spots(rng, params, wanted, _Obstacles(tubes, profiles))
-    outlines = [_body_radii(rng, radius) for radius in radii]
+    (nuclear_rng,) = rng.spawn(1)
+    asked = nuclear_rng.random(wanted) < params.nuclear_fraction
+    centres, radii, nuclear = _spots(rng, nuclear_rng, params, asked, _Obstacles(tubes, profiles))
+    outlines = [
+        (_nuclear_radii(nuclear_rng, radius), []) if stain else _body_radii(rng, radius)
+        for radius, stain in zip(radii, nuclear, strict=True)
+    ]
     _part(centres, radii, outlines)
     return tuple(
-        _cell(rng, centre, shape, length, params.cell_strength_spread)
-        for centre, (shape, length) in zip(centres, outlines, strict=True)
+        _nuclear_cell(nuclear_rng, centre, shape, params.cell_strength_spread)
+        if stain
+        else _cell(rng, centre, shape, leaving, params.cell_strength_spread)
+        for stain, centre, (shape, leaving) in zip(nuclear, centres, outlines, strict=True)
     )
 
 
@@ -113,15 +124,25 @@ class _Obstacles:
 
 
 def _spots(
-    rng: np.random.Generator, params: SectionParams, wanted: int, blocked: _Obstacles
-) -> tuple[list[FloatArray], list[float]]:
-    """Choose centres and radii; a clustered cell is set beside one that is there already."""
+    rng: np.random.Generator,
+    nuclear_rng: np.random.Generator,
+    params: SectionParams,
+    nuclear: npt.NDArray[np.bool_],
+    blocked: _Obstacles,
+) -> tuple[list[FloatArray], list[float], list[bool]]:
+    """Choose centres and radii, and tell which cells that found room are nuclear.
+
+    A clustered cell is set beside one that is there already.
+    """
     centres: list[FloatArray] = []
     radii: list[float] = []
-    for _ in range(wanted):
+    placed: list[bool] = []
+    for stain in map(bool, nuclear):
         for _ in range(_TRIES):
             radius = float(
-                np.clip(params.positive_cell_radius_um * np.exp(rng.normal(0, 0.2)), 2.9, 12.5)
+                np.clip(nuclear_rng.normal(4.2, 0.9), 2.8, 6.5)
+                if stain
+                else np.clip(params.positive_cell_radius_um * np.exp(rng.normal(0, 0.2)), 2.9, 12.5)
             )
             if centres and rng.random() < params.cluster_fraction:
                 beside = int(rng.integers(len(centres)))
@@ -140,8 +161,9 @@ def _spots(
             if inside and clear and not blocked.near(centre, radius):
                 centres.append(centre)
                 radii.append(radius)
+                placed.append(stain)
                 break
-    return centres, radii
+    return centres, radii, placed
 
 
 def _body_radii(rng: np.random.Generator, radius: float) -> tuple[FloatArray, list[float]]:
@@ -165,6 +187,12 @@ def _body_radii(rng: np.random.Generator, radius: float) -> tuple[FloatArray, li
             shape = shape + height * np.exp(-((away / rng.uniform(0.25, 0.5)) ** 2))
     shape = shape * radius / np.sqrt(np.mean(shape**2))
     return shape, [angle for angle in leaving if rng.random() < 0.7]
+
+
+def _nuclear_radii(rng: np.random.Generator, radius: float) -> FloatArray:
+    """Return the polar radii of a stained nucleus: round to spindle-shaped, no processes."""
+    elongation = 1.0 + abs(rng.normal(0, 0.45))
+    return wobbly_radii(rng, radius, elongation=elongation, wobble=0.05, count=_ANGLES)
 
 
 def _part(
@@ -212,6 +240,15 @@ def _cell(
         strength,
         centre + directions * np.concatenate([near, far], axis=1),
     )
+
+
+def _nuclear_cell(
+    rng: np.random.Generator, centre: FloatArray, shape: FloatArray, strength_spread: float
+) -> Cell:
+    """Make a cell whose nucleus alone took the stain; what is outlined is that nucleus."""
+    outline = Outline((float(centre[0]), float(centre[1])), shape)
+    strength = float(np.clip(rng.lognormal(-0.2, 1.2 * strength_spread), 0.1, 2.2))
+    return Cell(outline, outline, strength, np.empty((0, 2, 2)), nuclear=True)
 
 
 def _endothelial_nuclei(

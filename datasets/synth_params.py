@@ -20,7 +20,7 @@ _NON_NEGATIVE = (
     "cell_strength_spread",
 )
 _POSITIVE = ("mpp_um", "radius_median_um", "wall_thickness_um", "positive_cell_radius_um")
-_FRACTIONS = ("network_fraction", "cluster_fraction")
+_FRACTIONS = ("network_fraction", "cluster_fraction", "nuclear_fraction")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class SectionParams:
         Standard deviation of the logarithm of how strongly the cells of one section stain.
     cluster_fraction
         Share of the positive cells that touch a neighbour.
+    nuclear_fraction
+        Share of the positive cells that stain in their nucleus alone, as transcription factors and
+        proliferation markers do: the nucleus is then what is outlined.
     nucleus_density_per_mm2
         Nuclei of negative cells.
     """
@@ -76,6 +79,7 @@ class SectionParams:
     positive_cell_radius_um: float = 6.5
     cell_strength_spread: float = 0.36
     cluster_fraction: float = 0.3
+    nuclear_fraction: float = 0.0
     nucleus_density_per_mm2: float = 1200.0
 
     def __post_init__(self) -> None:
@@ -140,6 +144,11 @@ class SectionParams:
             cell_strength_spread=float(rng.uniform(0.2, 0.8)),
             cluster_fraction=float(rng.uniform(0.0, 0.6)),
             nucleus_density_per_mm2=float(np.exp(rng.uniform(np.log(300), np.log(5000)))),
+            nuclear_fraction=(
+                float(rng.choice([0.0, 0.5, 1.0], p=[0.65, 0.05, 0.3]))
+                if "VEGF" in markers
+                else 0.0
+            ),
         )
 
     def without_vessels(self) -> SectionParams:

@@ -128,7 +128,8 @@ def cell_stain(
         away = rng.random() < defocused_share
         for start, tip in cell.processes_um:
             stamp(stumps, _taper(start, tip), mpp, (0.3 if away else 0.7) * cell.strength)
-        _paint_cell(rng, deep if away else sharp, cell, nuclear_level, mpp)
+        level = 1.0 if cell.nuclear else nuclear_level
+        _paint_cell(rng, deep if away else sharp, cell, level, mpp)
     stumps = blurred(stumps, 0.8)
     deep = blurred(deep, float(rng.uniform(0.6, 1.4)) / mpp)
     stain = np.maximum(np.maximum(sharp, deep), stumps)
@@ -167,7 +168,9 @@ def nuclei_stain(rng: np.random.Generator, section: SyntheticSection) -> Field:
         out_of_focus = rng.random() < 0.2
         stamp(deep if out_of_focus else canvas, nucleus.outline.vertices_um, mpp, nucleus.strength)
     for cell in section.cells:
-        stamp(canvas, cell.nucleus.vertices_um, mpp, float(rng.uniform(0.6, 1.1)))
+        # Chromogen in a nucleus keeps hematoxylin out: from a grey mixture to plain brown.
+        least = 0.1 if cell.nuclear else 0.6
+        stamp(canvas, cell.nucleus.vertices_um, mpp, float(rng.uniform(least, 1.1)))
     deep = 0.8 * blurred(deep, 1.6 / mpp)
     chromatin = gain_noise(rng, shape, 1.6 / mpp, 0.22)
     return np.maximum(canvas, deep) * chromatin

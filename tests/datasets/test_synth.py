@@ -168,6 +168,26 @@ def test_cd31_lies_in_the_walls_and_vegf_in_the_cells() -> None:
     assert stained["VEGF"][cells].mean() > 10 * stained["VEGF"][vessels].mean()
 
 
+def test_a_nuclear_stain_fills_nuclei_and_nothing_around_them() -> None:
+    """With every positive cell nuclear, the outline is the nucleus: stain inside, none outside."""
+    params = dataclasses.replace(
+        _BOTH, size_px=384, markers=("VEGF",), nuclear_fraction=1.0, cluster_fraction=0.0
+    )
+    section = make_section(4, params)
+    assert len(section.cells) > 20
+    assert all(cell.nuclear and cell.body is cell.nucleus for cell in section.cells)
+    assert all(2.0 < cell.body.mean_radius_um < 7.0 for cell in section.cells)
+    stain, _ = brightfield_stains(
+        section, "VEGF", BrightfieldStyle.clean(), np.random.default_rng(1)
+    )
+    inside = section.cell_labels() > 0
+    assert np.median(stain[inside, 0]) > 0.2
+    assert np.percentile(stain[~inside, 0], 90) == 0
+    cytoplasmic = make_section(4, dataclasses.replace(params, nuclear_fraction=0.0))
+    assert not any(cell.nuclear for cell in cytoplasmic.cells)
+    assert np.array_equal(cytoplasmic.vessel_mask(), section.vessel_mask())
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_drawn_looks_are_finite_pictures(seed: int) -> None:
     """Any drawn section and look gives pixels of the right type, neither NaN nor blank."""
