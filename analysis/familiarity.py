@@ -8,14 +8,13 @@ import numpy as np
 
 from imaging.markers import MarkerScaling, marker_channels
 from imaging.open import SectionImage
+from imaging.sampling import Lattice, spread_boxes
 from imaging.tissue import Tissue
 from model.bundle import BundleMetadata
 from model.familiarity import BLOCK_PX, describe, distance, reference_key
 
 # The median of 16 blocks settles the matter, and reading them takes no longer than a field of view.
-_BLOCKS = 16
-_LATTICE = 8
-_LEAST_TISSUE = 0.5
+_LATTICE = Lattice(side_px=BLOCK_PX, most_across=8, most=16, least_tissue=(0.5,))
 _LEAST_SIDE_PX = BLOCK_PX // 2
 
 NO_REFERENCE = "this bundle holds no reference of what it was trained on"
@@ -32,9 +31,10 @@ def unfamiliarity(
 
     1 is the bundle's limit; of several markers, the strangest counts.
     """
-    boxes = _boxes(image, tissue, metadata.mpp_um)
-    if not boxes:
+    size_px = image.size_at(metadata.mpp_um)
+    if min(size_px) < _LEAST_SIDE_PX:
         return None, TOO_SMALL
+    boxes = spread_boxes(size_px, tissue, metadata.mpp_um, _LATTICE)
     found = []
     for marker, scaling in scalings.items():
         reference = metadata.familiar.get(reference_key(image.modality, marker))
@@ -46,19 +46,3 @@ def unfamiliarity(
         ]
         found.append(distance(np.array(described), reference))
     return max(found), ""
-
-
-def _boxes(image: SectionImage, tissue: Tissue, mpp_um: float) -> list[tuple[int, int, int, int]]:
-    """Return boxes (x, y, width, height) on the model's grid, spread evenly over the tissue."""
-    width, height = image.size_at(mpp_um)
-    side_x, side_y = min(BLOCK_PX, width), min(BLOCK_PX, height)
-    if min(side_x, side_y) < _LEAST_SIDE_PX:
-        return []
-    xs, ys = (
-        np.linspace(0, size - side, min(_LATTICE, max(1, size // side))).round().astype(int)
-        for size, side in ((width, side_x), (height, side_y))
-    )
-    boxes = [(int(x), int(y), side_x, side_y) for y in ys for x in xs]
-    covered = [box for box in boxes if tissue.read(*box, mpp_um).mean() >= _LEAST_TISSUE]
-    boxes = covered or boxes
-    return boxes[:: -(-len(boxes) // _BLOCKS)]
