@@ -24,10 +24,11 @@ from service.errors import (
 )
 from service.exporter import Exporter
 from service.form import AnalysisRequest, parse_form
+from service.form_reader import Upload
 from service.models import ModelRegistry
 from service.settings import Settings
-from service.store import FILES, UPLOAD_DIR, Store
-from service.uploads import Body, Upload, boundary_of, declared_size, receive_form
+from service.store import FILES, Store
+from service.uploads import Body, boundary_of, declared_size, receive_form
 
 _log = structlog.get_logger("angiometry.analyses")
 
@@ -118,11 +119,8 @@ class Analyses:
     async def _receive(
         self, body: Body, boundary: bytes, analysis_id: uuid.UUID, folder: Path
     ) -> Received:
-        target = folder / UPLOAD_DIR / "image"
-        target.parent.mkdir()
         limit_bytes = self._settings.max_upload_bytes
-        upload = await receive_form(body, boundary, target, limit_bytes=limit_bytes)
-        target.rename(target.with_name(upload.name))
+        upload = await receive_form(body, boundary, folder, limit_bytes=limit_bytes)
         parsed = parse_form(upload.fields)
         self._models.path_of(parsed.model)
         return Received(analysis_id, folder, upload, parsed, digest_of(upload))
@@ -189,7 +187,12 @@ class Analyses:
 
 def digest_of(upload: Upload) -> str:
     """Return a digest of a form that does not depend on its boundary or the order of fields."""
-    parts = {"image": upload.sha256, "name": upload.name, "fields": dict(upload.fields)}
+    image, tissue = upload.image, upload.tissue
+    parts: dict[str, Any] = {
+        "image": image.sha256, "name": image.name, "fields": dict(upload.fields)
+    }  # fmt: skip
+    if tissue is not None:
+        parts["tissue"] = {"sha256": tissue.sha256, "name": tissue.name}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -52,7 +52,10 @@ class AnalysisForm(BaseModel):
     ] = None
     tissue: Annotated[
         Literal["auto", "frame"],
-        Field(description="Find glass and leave it out, or take the whole frame."),
+        Field(
+            description="Find glass and leave it out, take the whole frame, or a mask of the "
+            "image's size sent as a file: 0 outside of the tissue and one other value inside."
+        ),
     ] = "auto"
     regions: Annotated[
         str | None,
@@ -163,7 +166,7 @@ def _explain(entry: Any) -> dict[str, str]:
     elif entry["type"] == "extra_forbidden":
         message = f"is no field of this form; known are {known}"
     elif name == "tissue":
-        message = f"is {given!r}; give auto or frame (a mask is not yet taken over HTTP)"
+        message = f"is {given!r}; give auto or frame, or send a mask as a file (tissue=@mask.png)"
     elif name == "model":
         message = f"is {given!r}; give a name that GET /v1/models lists"
     else:

@@ -56,12 +56,21 @@ def request_body() -> dict[str, Any]:
         "type": "object",
         "required": ["image", "marker"],
         "additionalProperties": False,
-        "properties": {"image": image} | fields,
+        "properties": {"image": image} | fields | {"tissue": _text_or_file(fields["tissue"])},
     }
     examples = {
         "brightfield": {
             "summary": "H-DAB section stained for CD31, 0.5 µm/px",
             "value": {"image": "section.png", "marker": "CD31", "mpp_um": 0.5},
+        },
+        "mask": {
+            "summary": "Only where a mask of the image's size says that tissue is",
+            "value": {
+                "image": "section.png",
+                "marker": "CD31",
+                "mpp_um": 0.5,
+                "tissue": "mask.png",
+            },
         },
         "fluorescence": {
             "summary": "Two markers and nuclei in one multichannel TIFF",
@@ -75,6 +84,14 @@ def request_body() -> dict[str, Any]:
     }
     content = {"multipart/form-data": {"schema": schema, "examples": examples}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _text_or_file(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a text field that may be a file as well."""
+    about = {name: field[name] for name in ("title", "description", "default")}
+    text = {name: value for name, value in field.items() if name not in about}
+    file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+    return about | {"anyOf": [text, file]}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

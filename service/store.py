@@ -18,6 +18,9 @@ ENVELOPE_NAME = "envelope.json"
 UPLOAD_DIR = "upload"
 """Holds the uploaded image under its cleaned name, which error messages repeat."""
 
+TISSUE_DIR = "tissue"
+"""Holds the uploaded tissue mask, if one came with the image, likewise."""
+
 STORE_NAME = "probabilities.npy"
 PENDING_NAME = "pending.pickle"
 """What the exports of a measured image are drawn from, until they are there."""
@@ -103,7 +106,8 @@ class Store:
     def give_up(self, analysis_id: uuid.UUID) -> None:
         """Remove what exports would have been drawn from; the record stays."""
         folder = self.folder(analysis_id)
-        shutil.rmtree(folder / UPLOAD_DIR, ignore_errors=True)
+        for name in (UPLOAD_DIR, TISSUE_DIR):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for name in (STORE_NAME, PENDING_NAME):
             (folder / name).unlink(missing_ok=True)
 

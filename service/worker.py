@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import WorkerLimitError
 from service.form import AnalysisRequest
-from service.store import PENDING_NAME, SECOND_MASK, SKELETON_NAME, UPLOAD_DIR
+from service.store import PENDING_NAME, SECOND_MASK, SKELETON_NAME, TISSUE_DIR, UPLOAD_DIR
 
 if TYPE_CHECKING:
     from analysis.engine import Output
@@ -189,21 +189,41 @@ def _measure(job: Job) -> Measured:
     source = Source(
         request.mpp_um, request.modality, parse_channels(request.channels) or None, job.limit_px
     )
+    mask = next((job.folder / TISSUE_DIR).glob("*"), None)
+    settings = request.settings
+    if mask is not None:
+        settings = dataclasses.replace(settings, tissue=str(mask))
     start_s = time.perf_counter()
     with source.open(job.folder) as image:
         check_grid(image.size_at(predictor.bundle.metadata.mpp_um), job.limit_px)
         result = measure_section(
             image,
             predictor,
-            request.settings,
+            request.settings
+            if mask is None
+            else dataclasses.replace(request.settings, tissue=str(mask)),
             workdir=job.folder,
             progress=count,
             analysis_id=job.analysis_id,
             open_s=time.perf_counter() - start_s,
         )
+    if mask is not None:
+        result = _naming(mask.name, result)
     write_csv(result.record, job.folder / CSV_NAME)
     (job.folder / PENDING_NAME).write_bytes(pickle.dumps(Pending(result, source)))
     return Measured(to_dict(result.record), tiles)
+
+
+def _naming(mask: str, result: SectionResult) -> SectionResult:
+    """Return a result whose record calls the tissue mask as its sender does, not by a path here.
+
+    `angiometry measure --settings` looks for it under that name, and by its hash.
+    """
+    from analysis.settings import TISSUE_MODES
+
+    name = f"./{mask}" if mask in TISSUE_MODES else mask
+    settings = {**result.record.settings, "tissue": name}
+    return dataclasses.replace(result, record=dataclasses.replace(result.record, settings=settings))
 
 
 def finish(folder: Path, *, keep_upload: bool) -> None:
@@ -225,6 +245,7 @@ def finish(folder: Path, *, keep_upload: bool) -> None:
         write_outputs(result, image, {kind: folder / NAME_OF_OUTPUT[kind] for kind in wanted})
     if not keep_upload:
         shutil.rmtree(folder / UPLOAD_DIR)
+        shutil.rmtree(folder / TISSUE_DIR, ignore_errors=True)
     store.path.unlink()
     # Last, so that a process that dies before is followed by one that does all this again.
     (folder / PENDING_NAME).unlink()

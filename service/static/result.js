@@ -242,7 +242,7 @@ function provenance(record) {
     ["Channels", [Object.entries(image.channels).map(([name, index]) => `${name} = ${index}`).join(", ")]],
     ["Model", [`${model.name} ${model.version}, ${model.mpp_um} µm/px`, element("br"), element("code", {}, model.sha256)]],
     ["Thresholds", [Object.entries(model.thresholds).map(([name, value]) => `${name} ${Number(value.toFixed(4))}`).join(", ")]],
-    ["Tissue", [settings.tissue === "frame" ? "the whole image" : "frame without bare glass"]],
+    ["Tissue", [tissueName(settings)]],
     ["Software", [`Angiometry ${software.version}`, ...(software.git_revision ? [" ", element("code", {}, software.git_revision)] : [])]],
     ["Measured", [`${new Date(record.created_at).toLocaleString("en-GB", { timeZone: "UTC" })} UTC`, element("br"), element("code", {}, record.analysis_id)]],
   ].filter(([, values]) => values.some((value) => value !== ""));
@@ -252,6 +252,11 @@ function provenance(record) {
     element("details", {}, element("summary", {}, "Every detail"),
       element("dl", { class: "provenance" }, ...rows.flatMap(([name, values]) => [element("dt", {}, name), element("dd", {}, ...values)])),
       element("p", { class: "help" }, "All settings are in the JSON record; angiometry measure --settings repeats them.")));
+}
+
+function tissueName({ tissue }) {
+  if (tissue === "auto") return "frame without bare glass";
+  return tissue === "frame" ? "the whole image" : `as the mask ${tissue} says`;
 }
 
 function capital(text) {

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openpyxl
 import psutil
 import pytest
 from PIL import Image
 
+from analysis.settings import load_settings
 from model.bundle import Bundle
 from tests.live_server import Server, Start, encoded, section
 
@@ -87,6 +89,58 @@ def test_sizes_decide_what_is_counted(client: httpx.Client) -> None:
     assert record["settings"].items() >= (sizes | {"gap_um": 0.0}).items()
     vessels = record["regions"][0]["vessels"]
     assert (vessels["profile_count"], vessels["length_mm"]) == (2, 0)
+
+
+def half(columns: int = 64) -> bytes:
+    """Return a mask of the section whose first columns are tissue."""
+    mask = Image.new("L", (256, 256), 0)
+    mask.paste(255, (0, 0, columns, 256))
+    return encoded(mask)
+
+
+def post_masked(client: httpx.Client, mask: bytes, name: str, **headers: str) -> httpx.Response:
+    files = {"image": ("section 1.png", PNG), "tissue": (name, mask)}
+    return client.post("/v1/analyses", data=FORM, files=files, headers=headers)
+
+
+@pytest.mark.parametrize("name", ["mask.png", "auto", "../../frame"])
+def test_a_tissue_mask_may_come_as_a_file(
+    client: httpx.Client, server: Server, name: str, tmp_path: Path
+) -> None:
+    """Ω is what the mask says; the record names mask and hash, so that it can be repeated."""
+    envelope = post_masked(client, half(), name).json()
+    record = envelope["record"]
+    # A quarter of 128 × 128 µm, and one bar of 16 px that it holds.
+    region = record["regions"][0]
+    assert region["area_mm2"] == pytest.approx(0.128**2 / 4)
+    assert region["vessels"]["profile_count"] == 1
+    kept = {"mask.png": "mask.png", "auto": "./auto", "../../frame": "./frame"}[name]
+    assert record["settings"]["tissue"] == kept
+    assert record["settings"]["tissue_sha256"] == hashlib.sha256(half()).hexdigest()
+    assert str(server.data_dir) not in json.dumps(envelope)
+    book = openpyxl.load_workbook(
+        io.BytesIO(client.get(envelope["links"]["measurements.xlsx"]).content)
+    )
+    assert ("tissue", kept) in list(book["settings"].values)
+    assert not (server.data_dir / "analyses" / envelope["id"] / "tissue").exists()
+    (tmp_path / Path(kept).name).write_bytes(half())
+    earlier = tmp_path / "record.json"
+    earlier.write_text(json.dumps(envelope))
+    repeated = load_settings(earlier)
+    with contextlib.chdir(tmp_path):
+        assert repeated.settings.tissue_file is not None
+        assert repeated.settings.tissue_file.read_bytes() == half()
+
+
+def test_a_tissue_mask_belongs_to_the_request(client: httpx.Client) -> None:
+    """With the same key another mask is another request, and so is none."""
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    first = post_masked(client, half(), "mask.png", **key)
+    assert first.status_code == 200
+    assert post_masked(client, half(), "mask.png", **key).json() == first.json()
+    for answer in (post_masked(client, half(65), "mask.png", **key), post(client, **key)):
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
 
 
 def test_answers_with_csv_if_asked(client: httpx.Client) -> None:
@@ -268,6 +322,7 @@ def test_survives_a_restart(start_server: Start, tmp_path: Path) -> None:
     with start_server(data_dir=tmp_path) as first:
         with first.client() as client:
             envelope = post(client).json()
+            masked = post_masked(client, half(), "mask.png").json()
         os.kill(first.process.pid, signal.SIGKILL)
         first.process.wait()
     (tmp_path / "incoming" / "leftover").mkdir()
@@ -275,6 +330,9 @@ def test_survives_a_restart(start_server: Start, tmp_path: Path) -> None:
         assert list((tmp_path / "incoming").iterdir()) == []
         assert client.get(envelope["links"]["self"]).json() == envelope
         assert client.get(envelope["links"]["overlay.png"]).content.startswith(b"\x89PNG")
+        assert client.get(masked["links"]["self"]).json() == masked
+        objects = client.get(masked["links"]["objects.geojson"]).json()["features"]
+        assert objects[0]["properties"]["classification"]["name"] == "Tissue"
 
 
 def test_workers_end_with_the_server(start_server: Start) -> None:

@@ -215,12 +215,37 @@ def test_several_faults_are_told_at_once(client: httpx.Client) -> None:
 
 
 def test_a_text_field_is_no_file(client: httpx.Client) -> None:
-    """A mask sent as the field `tissue` is refused by name, not read as text."""
-    files = {"image": ("a.png", encoded(section())), "tissue": ("mask.png", encoded(section()))}
+    """A file sent as the field `channels` is refused by name, not read as text."""
+    files = {"image": ("a.png", encoded(section())), "channels": ("c.txt", b"CD31=0")}
     answer = client.post("/v1/analyses", data={"marker": "CD31", "mpp_um": "0.5"}, files=files)
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["field"] == "tissue"
+    assert answer.json()["errors"][0]["field"] == "channels"
     assert "came as a file" in answer.json()["detail"]
+
+
+RAMP = np.arange(256, dtype=np.uint8)[:, None].repeat(256, axis=1)
+NO_MASKS = {
+    "too small": encoded(Image.new("L", (128, 256), 255)),
+    "grey": encoded(Image.fromarray(RAMP)),
+    "text": b"frame",
+    "nothing": b"",
+    "truncated": encoded(Image.fromarray(RAMP > 90))[:60],
+    "huge": huge_tiff(),
+    "bomb": png_bomb(),
+    "white is zero": tiff(RAMP & 128, photometric="miniswhite"),
+    "animated": animated(),
+}
+
+
+@pytest.mark.parametrize("name", NO_MASKS)
+def test_what_is_no_tissue_mask_is_refused(client: httpx.Client, name: str) -> None:
+    """A mask of another size, or no mask at all, is 422 and named as its sender calls it."""
+    files = {"image": ("a.png", encoded(section())), "tissue": ("mask 1.png", NO_MASKS[name])}
+    answer = client.post("/v1/analyses", data={"marker": "CD31", "mpp_um": "0.5"}, files=files)
+    assert answer.status_code == 422, answer.text
+    assert [entry["field"] for entry in answer.json()["errors"]] == ["tissue"]
+    assert len(answer.json()["detail"]) > 20
+    assert "/" not in answer.json()["detail"]
 
 
 def test_two_images_are_refused(client: httpx.Client) -> None:
