@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from analysis.clock import Progress
 from analysis.errors import SettingsError
-from analysis.exports import write_csv, write_json, write_xlsx
+from analysis.exports import write_csv, write_json
 from analysis.labels import write_labels
 from analysis.objects import (
     OBJECT_COLUMNS,
@@ -32,6 +32,7 @@ from analysis.raster import write_masks
 from analysis.record import Record
 from analysis.settings import MeasureSettings
 from analysis.skeleton_picture import write_skeleton
+from analysis.workbook import write_xlsx
 from imaging.open import SectionImage, open_image
 from model.bundle import load_bundle
 from model.predictor import Predictor

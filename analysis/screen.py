@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.batch import Outcome
-from analysis.exports import leaves, reason_path
+from analysis.rows import leaves, reason_path
 from analysis.units import DIMENSIONLESS, unit_of
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import openpyxl
 import pytest
 
-from analysis.exports import COLUMNS, csv_text, harmless, rows, write_csv, write_json, write_xlsx
+from analysis.exports import csv_text, write_csv, write_json
 from analysis.record import Cells, MeanMedian, Record, Region, Vessels, flatten, to_dict
+from analysis.rows import COLUMNS, harmless, rows
 from analysis.settings import MeasureSettings
 from analysis.units import unit_of
+from analysis.workbook import write_xlsx
 
 
 @pytest.fixture

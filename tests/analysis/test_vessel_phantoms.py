@@ -10,8 +10,8 @@ import pytest
 from scipy.special import ellipe
 
 from analysis.assembly import MeasuredArea, region_of
-from analysis.exports import reason_of
 from analysis.record import Vessels, flatten
+from analysis.rows import reason_of
 from analysis.vessels import VesselOutcome, VesselSettings, measure_vessels
 from tests import phantoms
 from tests.phantoms import Bools
