@@ -306,6 +306,38 @@ def test_an_outline_that_crosses_itself_is_what_it_encloses() -> None:
     assert made.shapes["eight"].area == pytest.approx(2 * 100 * 50 / 2)
 
 
+def test_what_an_outline_winds_about_twice_belongs_to_it() -> None:
+    """A lasso that overlaps itself is the union of its loops, in either direction.
+
+    One loop is 60 × 40 px; the other adds 20 × 20 px beside it and 40 × 20 px on the far side, and
+    winds about 20 × 40 px of the first once more.
+    """
+    lasso = [
+        [100, 100], [160, 100], [160, 140], [120, 140], [120, 80],
+        [140, 80], [140, 160], [100, 160], [100, 100],
+    ]  # fmt: skip
+    for ring in (lasso, lasso[::-1]):
+        shape = plan(feature("lasso", [ring])).shapes["lasso"]
+        assert shape.area == pytest.approx(60 * 40 + 20 * 20 + 40 * 20)
+        assert OutlineMask(shape, 200, 200)[:, :].sum() == 3600
+    turns = np.linspace(0, 4 * math.pi, 721)
+    radius = 200 + 10 * np.sin(turns / 2)
+    twice = np.stack([500 + radius * np.cos(turns), 400 + radius * np.sin(turns)], axis=1)
+    twice[-1] = twice[0]
+    shape = plan(feature("twice round", [twice.tolist()])).shapes["twice round"]
+    assert shape.geom_type == "Polygon"
+    assert math.pi * 200**2 < shape.area < math.pi * 210**2
+
+
+def test_what_an_outline_goes_round_backwards_is_a_hole() -> None:
+    """A ring drawn in one stroke, out, in by a slit, and back round its hole, keeps the hole."""
+    ring = [
+        [0, 0], [100, 0], [100, 100], [0, 100], [0, 0],
+        [30, 30], [30, 60], [60, 60], [60, 30], [30, 30], [0, 0],
+    ]  # fmt: skip
+    assert plan(feature("ring", [ring])).shapes["ring"].area == pytest.approx(100**2 - 30**2)
+
+
 def measured(tmp_path: Path, *features: dict[str, Any], **options: Any) -> Record:
     """Measure a network of 500 × 500 px with regions."""
     path = tmp_path / "mask.png"
