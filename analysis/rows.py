@@ -13,7 +13,7 @@ from analysis.units import unit_of
 # New columns are put last, so that who reads by place still finds the others.
 COLUMNS = (
     "region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note",
-    "threshold_low", "threshold_high", "ci95_reason",
+    "threshold_low", "threshold_high", "ci95_reason", "reference",
 )  # fmt: skip
 # A spreadsheet runs what begins so as a formula (CWE-1236).
 _FORMULA_STARTS = ("=", "+", "-", "@")
@@ -23,7 +23,10 @@ _CONTROL_AS_SPACE = dict.fromkeys(range(32), " ")
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement of one region, as a table shows it."""
+    """One measurement of one region, as a table shows it.
+
+    `reference` is the region that it is compared with, empty for what stands by itself.
+    """
 
     region: str
     measurement: str
@@ -36,6 +39,7 @@ class Row:
     threshold_low: float | None = None
     threshold_high: float | None = None
     ci95_reason: str = ""
+    reference: str = ""
 
     def cells(self) -> list[Any]:
         """Return the row in the order of `COLUMNS`, texts made harmless."""
@@ -52,14 +56,15 @@ class Row:
             rounded(self.threshold_low),
             rounded(self.threshold_high),
             harmless(self.ci95_reason),
+            harmless(self.reference),
         ]
 
 
 def rows(record: Record) -> Iterator[Row]:
     """Yield every region × measurement of `record`; parts not measured are one row each.
 
-    What other programs would report follows each region's own measurements. The verdict on the
-    image's quality comes last, with the advice as its note.
+    What other programs would report follows each region's own measurements. After all regions come
+    the comparisons of two; the verdict on the image's quality is last, with the advice as its note.
     """
     others = {entry["region"]: entry for entry in record.parity or ()}
     intervals = {(entry["region"], entry["path"]): entry for entry in record.uncertainty}
@@ -85,6 +90,8 @@ def rows(record: Record) -> Iterator[Row]:
             if getattr(region, path) is None and path not in seen:
                 yield Row(region.name, path, None, "", None, None, reason_of(region.reasons, path))
         yield from _parity(others.get(region.name, {}))
+    for entry in record.comparisons:
+        yield from _comparison(entry)
     if record.quality is not None:
         yield _verdict(record, record.quality)
 
@@ -99,6 +106,23 @@ def _parity(entry: Mapping[str, Any]) -> Iterator[Row]:
             reason = "there is nothing to divide by" if value is None else ""
             note = BY_ANOTHER_DEFINITION if value is not None else ""
             yield Row(entry["region"], path, value, unit_of(path), None, None, reason, note)
+
+
+def _comparison(entry: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield one region's density over another's, and its logarithm, which means are taken of."""
+    for name in ("ratio", "log_ratio"):
+        value, path = entry[name], f"comparisons.{entry['path']}.{name}"
+        reason = entry["reason"] if value is None else ""
+        yield Row(
+            region=entry["region"],
+            measurement=path,
+            value=value,
+            unit=unit_of(path),
+            ci95_low=None,
+            ci95_high=None,
+            reason=reason,
+            reference=entry["reference"],
+        )
 
 
 def _verdict(record: Record, quality: Mapping[str, Any]) -> Row:

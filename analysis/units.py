@@ -32,6 +32,7 @@ _UNITS = {
     "cells.intensity": "grey value",
     "cells.integrated_optical_density": "OD·µm²",
     "cells.average_optical_density": "OD",
+    "comparisons": DIMENSIONLESS,
     "association": DIMENSIONLESS,
     "association.cell_to_vessel_distance_um": "µm",
     "parity.angiotool.explant_area_mm2": "mm²",

@@ -39,7 +39,7 @@ def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
     text = csv_text(record)
     header = (
         "region,measurement,value,unit,ci95_low,ci95_high,reason,note,"
-        "threshold_low,threshold_high,ci95_reason"
+        "threshold_low,threshold_high,ci95_reason,reference"
     )
     assert text.splitlines()[0] == header
     found = lines(text)
@@ -162,6 +162,43 @@ def test_other_programs_numbers_are_in_the_tables(measure: Any, draw: Any, tmp_p
         if row.measurement == "parity.qvat.vascular_density"
     )
     assert (row.value, row.reason, row.note) == (None, "there is nothing to divide by", "")
+
+
+def test_comparisons_are_rows_of_their_own(record: Record, tmp_path: Path) -> None:
+    """Each has its region and, in the last column, its reference; a null has its reason."""
+    path = "vessels.area_fraction"
+    pair = {"region": "core", "reference": "=mirror", "path": path}
+    known = pair | {"ratio": 0.5, "log_ratio": -0.25, "reason": ""}
+    unknown = pair | {"path": "x", "ratio": None, "log_ratio": None, "reason": "too few"}
+    changed = dataclasses.replace(record, comparisons=(known, unknown))
+    text = csv_text(changed)
+    found = [line for line in lines(text) if line["reference"]]
+    assert [line["measurement"] for line in found] == [
+        f"comparisons.{path}.ratio",
+        f"comparisons.{path}.log_ratio",
+        "comparisons.x.ratio",
+        "comparisons.x.log_ratio",
+    ]
+    assert {(line["region"], line["reference"], line["unit"]) for line in found} == {
+        ("core", "'=mirror", "1")
+    }
+    assert [(line["value"], line["reason"]) for line in found] == [
+        ("0.5", ""),
+        ("-0.25", ""),
+        ("", "too few"),
+        ("", "too few"),
+    ]
+    # Who reads the table by its measurements alone finds what was there before, as it was.
+    others = [line for line in text.splitlines() if not line.startswith("core,comparisons.")]
+    assert others == csv_text(record).splitlines()
+    write_xlsx(changed, tmp_path / "book.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "book.xlsx")
+    shown = [row for row in book["regions"].values if str(row[1]).startswith("comparisons.")]
+    assert [(row[0], row[2], row[-1]) for row in shown[:2]] == [
+        ("core", 0.5, "'=mirror"),
+        ("core", -0.25, "'=mirror"),
+    ]
+    assert len(list(book["comparisons"].values)) == 3
 
 
 def test_workbook_has_a_sheet_for_each_part(record: Record, tmp_path: Path) -> None:
