@@ -26,6 +26,7 @@ from analysis.exports import write_whole
 from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
 from analysis.record import rounded, to_dict
 from imaging.errors import ImagingError
+from imaging.names import readable
 from model.bundle import load_bundle
 
 SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
@@ -266,7 +267,8 @@ class Ledger:
         """
         if not all(path.exists() for path in job.output_paths().values()):
             return None
-        candidates = [r for r in self._earlier if _get(r, "image", "name") == job.source.name]
+        name = readable(job.source.name)
+        candidates = [r for r in self._earlier if _get(r, "image", "name") == name]
         if not candidates or not job.source.is_file():
             return None
         content, bundle = file_sha256(job.source), load_bundle(job.bundle)

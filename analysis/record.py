@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from imaging.names import readable
+
 
 @dataclasses.dataclass(frozen=True)
 class Diameter:
@@ -190,9 +192,11 @@ def significant(value: float) -> float:
 
 
 def rounded(tree: Any) -> Any:
-    """Return a tree of mappings and lists with its numbers as records hold them."""
+    """Return a tree of mappings and lists with its numbers and texts as records hold them."""
     if isinstance(tree, float):
         return significant(tree)
+    if isinstance(tree, str):
+        return readable(tree)  # the path of a tissue mask may be no text
     if isinstance(tree, Mapping):
         return {key: rounded(value) for key, value in tree.items()}
     return [rounded(value) for value in tree] if isinstance(tree, (tuple, list)) else tree

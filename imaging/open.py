@@ -21,6 +21,7 @@ from imaging.channels import (
 )
 from imaging.errors import ChannelsError, ImageTooLargeError
 from imaging.formats import open_source
+from imaging.names import readable
 from imaging.resample import resample
 from imaging.sources import WHOLE_DECODE_LIMIT_PX, PixelSource, SourceInfo, full_scale_of
 
@@ -43,7 +44,7 @@ class SectionImage:
     Attributes
     ----------
     name : str
-        The file's name.
+        The file's name; what of it is no UTF-8 is replaced.
     path : Path
         The file.
     width_px, height_px : int
@@ -78,7 +79,7 @@ class SectionImage:
         info = source.info
         self._source = source
         self.path = path
-        self.name = path.name
+        self.name = readable(path.name)
         self.width_px, self.height_px = info.levels[0]
         self.mpp_um, self.mpp_source = resolve_pixel_size(info.calibration, mpp_um)
         self.full_scale = full_scale_of(info.dtype)
