@@ -19,13 +19,13 @@ from analysis.clock import Progress
 from analysis.errors import SettingsError
 from analysis.exports import write_csv, write_json
 from analysis.labels import write_labels
-from analysis.objects import (
+from analysis.object_files import (
     OBJECT_COLUMNS,
-    find_objects,
     object_rows,
     write_geojson,
     write_objects_csv,
 )
+from analysis.objects import find_objects
 from analysis.overlay import write_overlay
 from analysis.pipeline import SectionResult, measure_section
 from analysis.raster import write_masks

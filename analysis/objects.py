@@ -1,14 +1,10 @@
-"""Vessel profiles and cells as GeoJSON features in full-resolution pixels, as QuPath reads them."""
+"""Vessel profiles and cells with their outlines, beside the tissue and its regions."""
 
 from __future__ import annotations
 
-import csv
-import json
-import uuid
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +19,7 @@ from analysis.outlines import Outline, edges_of, mask_edges, outlines
 from analysis.pipeline import SectionResult, intensity_reader
 from analysis.profiles import Runs, components, connect, find_runs
 from analysis.raster import ImageFrame
-from analysis.regions import EXCLUDE, RegionPlan
+from analysis.regions import EXCLUDE, TISSUE, RegionPlan
 from imaging.open import SectionImage
 from imaging.tiles import Window, grid
 from model.targets import VEGF_CELL, VEGF_CELL_CENTRE
@@ -39,9 +35,6 @@ COLOUR_OF_CLASS: dict[str, tuple[int, int, int]] = {
     TISSUE_CLASS: (0, 158, 115),
     REGION_CLASS: (213, 94, 0),
 }
-OBJECT_COLUMNS = (
-    "label", "class", "name", "x_um", "y_um", "area_um2", "perimeter_um", "counted", "stain_mean",
-)  # fmt: skip
 _BLOCK_PX = 1024
 _STRIP_PX = 512
 
@@ -50,107 +43,45 @@ _STRIP_PX = 512
 class SectionObject:
     """One object in pixels of the model's grid, with its measurements as QuPath names them.
 
-    `name` is its class, `title` what a region is called.
+    `name` is its class, `title` what a region is called, `regions` where a profile or cell counts.
     """
 
     name: str
     geometry: Polygon | MultiPolygon
     measurements: dict[str, float]
     title: str = ""
+    regions: tuple[str, ...] = ()
+
+    @property
+    def has_number(self) -> bool:
+        """Whether this is a profile or cell, which are numbered in table, outlines and labels."""
+        return self.name not in (TISSUE_CLASS, REGION_CLASS)
 
 
 def find_objects(result: SectionResult, image: SectionImage) -> list[SectionObject]:
     """Return Ω where it is not the frame, then regions, vessel profiles and cells.
 
-    A profile is what `vessels.profile_count` counts: fragments closer than the gap are one. Its
-    measurement ``Counted`` is 0 where it meets the image's bottom or right border, or where its
-    last pixel lies outside the tissue.
+    A profile is what `vessels.profile_count` counts: fragments closer than the gap are one. It
+    counts in the regions that hold its last pixel, and in none where it meets the image's bottom or
+    right border. Its measurement ``Counted`` is 0 where it does not count in the tissue.
     """
     found: list[SectionObject] = []
     plan = plan_of(image, result.settings)
     areas = Areas.of(image, result.tissue, plan)
-    omega = None if areas.masks is None else areas.masks[0]
     if result.tissue.tissue.fraction < 1.0:
         found.extend(_tissue(result))
     found.extend(_regions(result, image, plan))
+    single: list[SectionObject] = []
     if result.vessel_mask is not None:
-        found.extend(_profiles(result, omega))
+        single.extend(_profiles(result))
     if result.cell_mask is not None:
-        found.extend(_cells(result, image, omega))
-    return found
-
-
-def write_geojson(
-    result: SectionResult,
-    image: SectionImage,
-    path: Path,
-    objects: list[SectionObject] | None = None,
-) -> None:
-    """Write the section's objects as a GeoJSON FeatureCollection that QuPath opens.
-
-    Coordinates are pixels of the image at full resolution, (0, 0) its top left corner. `objects`
-    are those of `find_objects`, found here if None.
-    """
-    objects = find_objects(result, image) if objects is None else objects
-    frame = ImageFrame.of(image, result.mpp_um)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write('{"type": "FeatureCollection", "features": [')
-        for number, item in enumerate(objects):
-            stream.write(",\n" if number else "\n")
-            stream.write(_feature(item, number, result.record.analysis_id, frame))
-        stream.write("\n]}\n")
-    partial.replace(path)
-
-
-def _feature(item: SectionObject, number: int, analysis_id: str, frame: ImageFrame) -> str:
-    """Return a feature as JSON; its thousands of corners are written by GEOS, not by Python."""
-    properties: dict[str, Any] = {
-        "objectType": "annotation" if item.name in (TISSUE_CLASS, REGION_CLASS) else "detection",
-        "classification": {"name": item.name, "color": list(COLOUR_OF_CLASS[item.name])},
-    }
-    if item.title:
-        properties["name"] = item.title
-    if item.measurements:
-        properties["measurements"] = item.measurements
-    # The same analysis gives its objects the same identifiers, so that QuPath replaces them.
-    identifier = uuid.uuid5(uuid.NAMESPACE_OID, f"{analysis_id}/{number}")
-    geometry = shapely.to_geojson(in_image(item.geometry, frame))
-    return (
-        f'{{"type": "Feature", "id": "{identifier}", "geometry": {geometry}, '
-        f'"properties": {json.dumps(properties)}}}'
-    )
+        single.extend(_cells(result, image))
+    return found + _counted(single, result.shape, areas)
 
 
 def numbered(objects: list[SectionObject]) -> list[tuple[int, SectionObject]]:
     """Return profiles and cells with their numbers, from 1 on: in table and labels alike."""
-    kept = (item for item in objects if item.name not in (TISSUE_CLASS, REGION_CLASS))
-    return list(enumerate(kept, 1))
-
-
-def object_rows(objects: list[SectionObject], mpp_um: float) -> Iterator[list[Any]]:
-    """Yield profiles and cells as the table's rows, in the order of `OBJECT_COLUMNS`.
-
-    Places are centroids, in µm from the image's top left corner; `mpp_um` is that of the grid.
-    """
-    for label, item in numbered(objects):
-        centre, known = item.geometry.centroid, item.measurements
-        stain = next((v for k, v in known.items() if k.endswith(" mean")), None)
-        yield [
-            label, item.name, item.title, round(centre.x * mpp_um, 3), round(centre.y * mpp_um, 3),
-            known["Area µm^2"], known["Perimeter µm"], int(known["Counted"]), stain,
-        ]  # fmt: skip
-
-
-def write_objects_csv(objects: list[SectionObject], mpp_um: float, path: Path) -> None:
-    """Write profiles and cells as CSV, one row each."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(OBJECT_COLUMNS)
-        for row in object_rows(objects, mpp_um):
-            writer.writerow(["" if cell is None else cell for cell in row])
-    partial.replace(path)
+    return list(enumerate((item for item in objects if item.has_number), 1))
 
 
 def in_image(geometry: Polygon | MultiPolygon, frame: ImageFrame) -> Polygon | MultiPolygon:
@@ -185,13 +116,13 @@ def _regions(
             yield SectionObject(REGION_CLASS, scaled, {"Area mm^2": area_of[name]}, name)
 
 
-def _profiles(result: SectionResult, omega: MaskLike | None) -> Iterator[SectionObject]:
+def _profiles(result: SectionResult) -> Iterator[SectionObject]:
     mask = result.vessel_mask
     assert mask is not None
     settings = vessel_settings(result.settings, result.mpp_um)
     for group in profiles(outlines(mask_edges(mask)), mask, settings.reach_px):
         if sum(outline.area_px for outline in group) >= settings.min_profile_px - 1e-9:
-            yield _object(VESSEL_CLASS, group, result, omega, {})
+            yield _object(VESSEL_CLASS, group, result.mpp_um, {})
 
 
 def profiles(found: list[Outline], mask: MaskLike, reach_px: float) -> list[list[Outline]]:
@@ -220,27 +151,51 @@ def _runs(mask: MaskLike) -> Runs:
 
 
 def _object(
-    name: str,
-    group: list[Outline],
-    result: SectionResult,
-    omega: MaskLike | None,
-    more: dict[str, float],
+    name: str, group: list[Outline], mpp_um: float, more: dict[str, float]
 ) -> SectionObject:
-    """Return one object with area, perimeter and whether it is counted."""
+    """Return one object with area and perimeter; where it counts is not known yet."""
     polygons = [polygon for outline in group for polygon in outline.polygons]
     geometry = polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
-    height, width = result.shape
-    _, _, right, bottom = geometry.bounds
-    clear = right < width and bottom < height
-    if clear and omega is not None:
-        row, column = _last_pixel(geometry)
-        clear = bool(omega[row : row + 1, column : column + 1].all())
     measurements = {
-        "Area µm^2": round(geometry.area * result.mpp_um**2, 4),
-        "Perimeter µm": round(geometry.length * result.mpp_um, 4),
-        "Counted": float(clear),
+        "Area µm^2": round(geometry.area * mpp_um**2, 4),
+        "Perimeter µm": round(geometry.length * mpp_um, 4),
+        "Counted": 0.0,
     }
     return SectionObject(name, geometry, measurements | more)
+
+
+def _counted(
+    objects: list[SectionObject], shape: tuple[int, int], areas: Areas
+) -> list[SectionObject]:
+    """Return the objects of a grid (H, W) with the regions among whose counts they are."""
+    pixels = np.array([_last_pixel(item.geometry) for item in objects], np.int64).reshape(-1, 2)
+    ends = np.array([item.geometry.bounds[2:] for item in objects]).reshape(-1, 2)
+    clear = np.all(ends < np.array([shape[1], shape[0]]), axis=1, keepdims=True)
+    held = _held(pixels, areas) & clear
+    counted = []
+    for item, holds in zip(objects, held, strict=True):
+        regions = tuple(name for name, is_in in zip(areas.names, holds, strict=True) if is_in)
+        known = item.measurements | {"Counted": float(TISSUE in regions)}
+        counted.append(dataclasses.replace(item, measurements=known, regions=regions))
+    return counted
+
+
+def _held(pixels: npt.NDArray[np.int64], areas: Areas) -> npt.NDArray[np.bool_]:
+    """Say which regions (n, R) hold each pixel (n, 2), row and column.
+
+    Regions are drawn once for all pixels of a block, not for each: outlines have many corners.
+    """
+    held = np.ones((len(pixels), len(areas.names)), np.bool_)
+    if areas.masks is None:
+        return held
+    blocks, block = np.unique(pixels // _BLOCK_PX, axis=0, return_inverse=True)
+    for number, (top, left) in enumerate(blocks * _BLOCK_PX):
+        here = np.flatnonzero(block.reshape(-1) == number)
+        y, x = (pixels[here] - (top, left)).T
+        window = slice(top, top + y.max() + 1), slice(left, left + x.max() + 1)
+        for region, mask in enumerate(areas.masks):
+            held[here, region] = mask[window][y, x]
+    return held
 
 
 def _last_pixel(geometry: Polygon | MultiPolygon) -> tuple[int, int]:
@@ -250,9 +205,7 @@ def _last_pixel(geometry: Polygon | MultiPolygon) -> tuple[int, int]:
     return int(bottom) - 1, int(x[y == bottom].max()) - 1
 
 
-def _cells(
-    result: SectionResult, image: SectionImage, omega: MaskLike | None
-) -> Iterator[SectionObject]:
+def _cells(result: SectionResult, image: SectionImage) -> Iterator[SectionObject]:
     height, width = result.shape
     probability = result.store.layer(VEGF_CELL)
     centre = result.store.layer(VEGF_CELL_CENTRE)
@@ -268,7 +221,7 @@ def _cells(
         origin = block.window.x, block.window.y
         for outline in outlines(edges_of(np.pad(mine, 1), window, origin)):
             mean = {name: round(float(means[outline.label]), 5)}
-            yield _object(CELL_CLASS, [outline], result, omega, mean)
+            yield _object(CELL_CLASS, [outline], result.mpp_um, mean)
 
 
 def _means(

@@ -11,7 +11,8 @@ import shapely
 import tifffile
 
 from analysis.labels import LabelRuns, write_labels
-from analysis.objects import VESSEL_CLASS, SectionObject, find_objects, numbered, object_rows
+from analysis.object_files import object_rows
+from analysis.objects import VESSEL_CLASS, SectionObject, find_objects, numbered
 from analysis.outlines import mask_edges, outlines
 from tests.phantoms import random_network
 

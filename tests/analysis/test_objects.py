@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from shapely.geometry import shape
+from shapely.geometry import box, shape
 
+from analysis.object_files import OBJECT_COLUMNS, object_rows, write_geojson, write_objects_csv
 from analysis.objects import (
     CELL_CLASS,
     COLOUR_OF_CLASS,
     REGION_CLASS,
     TISSUE_CLASS,
     VESSEL_CLASS,
+    SectionObject,
     find_objects,
-    write_geojson,
-    write_objects_csv,
 )
 from analysis.overlay import overlay
 from analysis.regions import regions_document
@@ -205,9 +205,70 @@ def test_the_table_of_objects_has_places_in_micrometres(
     with (tmp_path / "objects.csv").open(encoding="utf-8") as stream:
         (row,) = csv.DictReader(stream)
     assert row["class"] == "Vessel"
+    assert row["regions"] == "tissue"
     assert (float(row["x_um"]), float(row["y_um"])) == pytest.approx((65, 25), abs=0.3)
     assert float(row["area_um2"]) == pytest.approx(20 * 60 / 4, rel=0.05)
     assert row["counted"] == "1"
+
+
+def outlined(name: str, left: int, right: int) -> dict[str, Any]:
+    """Return columns of a section of 300 px as a region."""
+    corners = [[left, 0], [right, 0], [right, 300], [left, 300], [left, 0]]
+    geometry = {"type": "Polygon", "coordinates": [corners]}
+    return {"type": "Feature", "properties": {"name": name}, "geometry": geometry}
+
+
+def test_objects_tell_the_regions_that_they_count_in(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """Table and features name as many objects of each region as the record counts in it."""
+    rng = np.random.default_rng(5)
+    vessels = np.zeros((300, 300))
+    for x, y in rng.integers(0, 290, (90, 2)):
+        vessels[y : y + rng.integers(3, 14), x : x + rng.integers(3, 14)] = 1
+    places = [(int(x), int(y), 9) for x, y in rng.integers(9, 300, (40, 2))]
+    cells = draw.discs(300, 300, places)
+    drawn = [outlined("=left", 0, 150), outlined("middle", 100, 200), outlined("exclude", 230, 260)]
+    document = json.dumps({"type": "FeatureCollection", "features": drawn})
+    settings = MeasureSettings(
+        markers=("CD31", "VEGF"), tissue="frame", regions=regions_document(document)
+    )
+    path = draw.fluorescence([vessels, cells], tmp_path / "two.tif")
+    measured = measure(path, settings, channels={"CD31": 0, "VEGF": 1})
+    found = find_objects(measured.result, measured.image)
+    write_objects_csv(found, measured.result.mpp_um, tmp_path / "objects.csv")
+    with (tmp_path / "objects.csv").open(encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    for region in measured.result.record.regions:
+        counts = {
+            VESSEL_CLASS: region.vessels.profile_count,
+            CELL_CLASS: region.cells.positive_count,
+        }
+        for kind, count in counts.items():
+            told = [r for r in table if r["class"] == kind and region.name in r["regions"]]
+            assert len(told) == count > 3
+    assert {row["regions"] for row in table} == {
+        "", "tissue", "tissue; =left", "tissue; middle", "tissue; =left; middle",
+    }  # fmt: skip
+    assert all((row["counted"] == "1") == bool(row["regions"]) for row in table)
+    detected = [
+        f["properties"]["metadata"]
+        for f in features(measured, tmp_path / "objects.geojson")
+        if f["properties"]["objectType"] == "detection"
+    ]
+    assert detected == [{"label": r["label"], "regions": r["regions"]} for r in table]
+
+
+def test_the_table_of_objects_runs_no_formula() -> None:
+    """A region named like a formula is text, wherever its name stands."""
+    item = SectionObject(
+        VESSEL_CLASS,
+        box(0, 0, 1, 1),
+        {"Area µm^2": 1.0, "Perimeter µm": 4.0, "Counted": 1.0},
+        regions=("=1+1",),
+    )
+    (row,) = object_rows([item], 1.0)
+    assert row[OBJECT_COLUMNS.index("regions")] == "'=1+1"
 
 
 def test_regions_are_annotations_with_their_names(measure: Any, draw: Any, tmp_path: Path) -> None:
