@@ -31,7 +31,7 @@ from analysis.settings import MeasureSettings
 from analysis.uncertainty import entry
 from analysis.version import software
 from analysis.vessels import finish
-from imaging.errors import ChannelsError
+from imaging.errors import ChannelsError, MaskValuesError
 from imaging.open import SectionImage, open_image
 from imaging.tiles import grid
 from imaging.tissue import find_tissue
@@ -72,7 +72,7 @@ def measure_mask(
     Parameters
     ----------
     source
-        One-channel PNG or TIFF of 0 and 1, or 0 and the greatest value (255).
+        One-channel PNG or TIFF of 0 and one other value; a TIFF may hold numbers of any type.
     mpp_um
         Side of a pixel in µm; needed if the file does not state it.
     tissue
@@ -130,7 +130,9 @@ def measure_mask(
 
 def _open(source: Path, mpp_um: float | None) -> SectionImage:
     try:
-        return open_image(source, mpp_um, modality="fluorescence")
+        return open_image(source, mpp_um, modality="fluorescence", mask=True)
+    except MaskValuesError as error:
+        raise MaskError(str(error), "mask") from error
     except ChannelsError as error:
         raise MaskError(
             f"{source.name} has several channels; a mask has one, 0 and 255", "mask"
@@ -150,19 +152,27 @@ def check_binary(image: SectionImage) -> None:
             "0 outside vessels and 255 inside",
             "mask",
         )
-    allowed = ({0, 1}, {0, image.full_scale}, {0, 255})
     seen: set[int] = set()
     for tile in grid(image.width_px, image.height_px, _BLOCK_PX, 0):
         core = tile.core
-        pixels = image.read_region(core.x, core.y, core.width, core.height)
+        try:
+            pixels = image.read_region(core.x, core.y, core.width, core.height)
+        except MaskValuesError as error:
+            raise MaskError(str(error), "mask") from error
         seen |= set(np.unique(pixels).tolist())
-        if not any(seen <= values for values in allowed):
+        if len(seen - {0}) > 1:
             shown = ", ".join(map(str, sorted(seen)[:5]))
             raise MaskError(
                 f"{image.name} is no binary mask: it holds the values {shown}"
                 f"{' …' if len(seen) > 5 else ''}; save it with 0 outside vessels and 255 inside",
                 "mask",
             )
+    if not seen <= {0, 1, 255, image.full_scale} and 0 not in seen:
+        raise MaskError(
+            f"{image.name} is no binary mask: all of it is {seen.pop()}; save it with 0 outside "
+            "vessels and 255 inside",
+            "mask",
+        )
 
 
 def _measured(

@@ -4,6 +4,7 @@ ImagingError (ValueError)
 ├── UnsupportedFormatError   not one of the accepted formats
 ├── ImageTooLargeError       more pixels than allowed, known before decoding
 ├── UnreadableImageError     an accepted format that cannot be decoded or measured
+│   └── MaskValuesError      a mask of more values than 0 and one positive number
 ├── PixelSizeError           µm/px missing, conflicting, not positive or not square
 ├── ChannelsError            which channel shows what is unknown or impossible
 ├── ModalityError            asked to be read as something that it is not
@@ -47,6 +48,10 @@ class ImageTooLargeError(ImagingError):
 
 class UnreadableImageError(ImagingError):
     """Report a file of an accepted format that is damaged or holds what cannot be measured."""
+
+
+class MaskValuesError(UnreadableImageError):
+    """Report a mask that holds other values than 0 and one positive number."""
 
 
 class PixelSizeError(ImagingError):

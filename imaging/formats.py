@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import openslide
 
 from imaging.errors import UnreadableImageError, UnsupportedFormatError
+from imaging.mask_source import MaskSource
 from imaging.read_openslide import OpenSlideSource
 from imaging.read_pillow import JpegSource, PngSource
 from imaging.read_tiff import TiffSource
@@ -21,8 +23,10 @@ _DICOM, _DICOM_AT = b"DICM", 128
 _SLIDE_VENDORS = ("aperio", "hamamatsu", "leica", "philips-tiff", "trestle", "ventana")
 
 
-def open_source(path: Path) -> PixelSource:
+def open_source(path: Path, *, mask: bool = False) -> PixelSource:
     """Open a file with the reader for its format; no pixel is decoded.
+
+    A TIFF that is a `mask` may hold numbers of any type, see `imaging.mask_source`.
 
     Raises
     ------
@@ -46,13 +50,20 @@ def open_source(path: Path) -> PixelSource:
     if head.startswith(_JPEG):
         return JpegSource(path)
     if head.startswith(_TIFF):
-        return OpenSlideSource(path) if _vendor(path) in _SLIDE_VENDORS else TiffSource(path)
+        return _tiff(path, mask)
     if head[_DICOM_AT:] == _DICOM:
         return OpenSlideSource(path)
     raise UnsupportedFormatError(
         f"{path.name} is not an image that can be measured: give a PNG, JPEG, TIFF, OME-TIFF, "
         "SVS or DICOM whole-slide image. Its first bytes decide, not its name."
     )
+
+
+def _tiff(path: Path, mask: bool) -> PixelSource:
+    if _vendor(path) in _SLIDE_VENDORS:
+        return OpenSlideSource(path)
+    source = TiffSource(path, any_number=mask)
+    return source if source.info.dtype in (np.uint8, np.uint16) else MaskSource(source, path.name)
 
 
 def _vendor(path: Path) -> str | None:

@@ -257,6 +257,7 @@ def open_image(
     modality: Literal["auto", "brightfield", "fluorescence"] = "auto",
     channels: Mapping[str, int] | None = None,
     limit_px: int = DEFAULT_LIMIT_PX,
+    mask: bool = False,
 ) -> SectionImage:
     """Open the image of a section.
 
@@ -277,6 +278,9 @@ def open_image(
     limit_px : int
         Most pixels that the image may have by its header. PNG and JPEG, which must be decoded
         whole, may have 2²⁹ at most in any case.
+    mask : bool
+        Whether the file is a mask, which as a TIFF may hold numbers of any type: they are read as
+        0 and 255.
 
     Raises
     ------
@@ -284,7 +288,7 @@ def open_image(
         One of its kinds, see `imaging.errors`; the file is closed then.
     """
     path = Path(source)
-    pixels = open_source(path)
+    pixels = open_source(path, mask=mask)
     try:
         _check_size(path.name, pixels, limit_px)
         return SectionImage(path, pixels, mpp_um, modality, channels)

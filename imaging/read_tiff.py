@@ -49,10 +49,18 @@ class TiffSource:
 
     Uncompressed pixels are mapped from the file; others are decoded by strip or tile, the last
     128 MiB of them kept.
+
+    Parameters
+    ----------
+    path
+        The file.
+    any_number
+        Whether pixels may be numbers of any type, as in masks.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, any_number: bool = False) -> None:
         self._path = path
+        self._any_number = any_number
         self._mapped: NDArray[Any] | None = None
         self._lock = threading.Lock()
         self._segments: OrderedDict[tuple[int, int, int], NDArray[Any]] = OrderedDict()
@@ -70,7 +78,7 @@ class TiffSource:
         except DECODER_FAULTS as fault:
             raise self._damaged(fault) from fault
         try:
-            self._layout: Layout = layout_of(self._tiff, path.name)
+            self._layout: Layout = layout_of(self._tiff, path.name, any_number=self._any_number)
             self.info: SourceInfo = self._layout.info
             page = self._layout.pages[0][0]
             self.decodes_whole = not page.is_tiled and page.rowsperstrip >= page.imagelength

@@ -52,7 +52,7 @@ class Layout:
     info: SourceInfo
 
 
-def layout_of(tiff: Any, name: str) -> Layout:
+def layout_of(tiff: Any, name: str, *, any_number: bool = False) -> Layout:
     """Return the layout of a TIFF file.
 
     Parameters
@@ -61,6 +61,8 @@ def layout_of(tiff: Any, name: str) -> Layout:
         The open file.
     name : str
         Its name, for messages.
+    any_number : bool
+        Whether pixels may be floats, signed, or of more than 16 bit.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def layout_of(tiff: Any, name: str) -> Layout:
     series = _series(tiff, name)
     page = series.keyframe
     _check_axes(series, name)
-    _check_pixels(page, name)
+    _check_pixels(page, name, any_number)
     colour, samples, alpha = _samples(page)
     page_count = 1
     for axis, size in zip(series.axes, series.shape, strict=True):
@@ -89,7 +91,7 @@ def layout_of(tiff: Any, name: str) -> Layout:
         pages=levels,
         samples=samples * page_count,
         palette=palette,
-        inverted=page.photometric == _MINISWHITE,
+        inverted=_is_inverted(page),
         info=SourceInfo(
             levels=tuple((pages[0].imagewidth, pages[0].imagelength) for pages in levels),
             colour=colour,
@@ -97,7 +99,7 @@ def layout_of(tiff: Any, name: str) -> Layout:
             dtype=np.dtype(np.uint8 if palette is not None or bilevel else page.dtype),
             alpha=alpha if page_count == 1 else None,
             calibration=calibration_of(tiff),
-            white_is_zero=page.photometric == _MINISWHITE,
+            white_is_zero=_is_inverted(page),
         ),
     )
 
@@ -149,9 +151,20 @@ def _check_axes(series: Any, name: str) -> None:
             )
 
 
-def _check_pixels(page: Any, name: str) -> None:
+def _is_inverted(page: Any) -> bool:
+    """Return whether 0 is white.
+
+    tifffile writes arrays of bool as fax machines do, 0 being white; True is 1 all the same.
+    """
+    of_bools = page.dtype == np.bool_ and str(page.software).startswith("tifffile")
+    return page.photometric == _MINISWHITE and not of_bools
+
+
+def _check_pixels(page: Any, name: str, any_number: bool) -> None:
     """Refuse pixels that are not 8- or 16-bit intensities, or black and white."""
     grey = page.dtype in (np.uint8, np.uint16) and page.bitspersample >= 8
+    if any_number and page.dtype is not None and page.photometric == _MINISBLACK:
+        grey = grey or (page.dtype.kind in "iuf" and page.bitspersample >= 8)
     if page.dtype is None or not (grey or page.dtype == np.bool_):
         raise UnreadableImageError(
             f"{name} has pixels of type {page.dtype} ({page.bitspersample} bit): save it with 8 or "

@@ -39,7 +39,7 @@ def read_tissue_mask(path: Path, size_px: tuple[int, int]) -> NDArray[np.bool_]:
         When the file cannot be read, is not binary or is of another size than the image.
     """
     try:
-        source = open_source(path)
+        source = open_source(path, mask=True)
         try:
             _check_size(source, path.name, size_px)
             pixels = source.read(0, 0, 0, *size_px)
