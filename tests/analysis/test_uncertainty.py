@@ -1,4 +1,4 @@
-"""Intervals of densities: by hand, by simulation, and where there is none."""
+"""Intervals of densities: by hand, on sections, and where there is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.quadrats import QuadratGrid, QuadratSums, count_pixels
-from analysis.uncertainty import block_count, blocks, intervals, jackknife
+from analysis.uncertainty import block_count, blocks, intervals, jackknife, neighbours
 from analysis.vessels import VesselSettings, measure_vessels
 from imaging.tiles import grid
 from tests import phantoms
@@ -23,6 +23,34 @@ def test_four_blocks_by_hand() -> None:
     assert factors is not None
     reach = stats.t.ppf(0.975, 3) * deviation
     assert factors == pytest.approx((math.exp(-reach), math.exp(reach)))
+
+
+def test_what_neighbours_share_widens_the_interval_by_hand() -> None:
+    """Four blocks in a row: their variance and twice the covariance of each pair that touches."""
+    above, row = np.array([1.0, 2, 5, 6]), np.array([[0, 1], [1, 2], [2, 3]])
+    logs = np.log(14 - above)
+    off = logs - logs.mean()
+    own = (off**2).sum()
+    pairs = off[0] * off[1] + off[1] * off[2] + off[2] * off[3]
+    # Of four deviations from a mean, each of the six pairs has −own/12 where nothing is shared.
+    variance = 3 / 4 * (own + 2 * (pairs + 3 * own / 12))
+    factors = jackknife(above, np.ones(4), row)
+    assert factors is not None
+    assert math.log(factors[1]) == pytest.approx(stats.t.ppf(0.975, 3) * math.sqrt(variance))
+
+
+def test_unlike_neighbours_do_not_narrow_the_interval() -> None:
+    """Blocks that alternate share nothing, which is no proof that they are many."""
+    above, row = np.array([1.0, 6, 1, 6]), np.array([[0, 1], [1, 2], [2, 3]])
+    assert jackknife(above, np.ones(4), row) == jackknife(above, np.ones(4))
+
+
+def test_neighbours_share_an_edge() -> None:
+    """Blocks 0 and 2 meet in a corner only, and nothing is next to 3."""
+    number = np.array([[0, 0, 1, -1, 3], [0, 0, 1, -1, 3], [1, 1, 2, -1, 3]])
+    row, column = np.nonzero(number >= 0)
+    pairs = neighbours(row, column, number[row, column])
+    assert pairs.tolist() == [[0, 1], [1, 2]]
 
 
 def test_equal_blocks_have_no_spread() -> None:
@@ -109,31 +137,6 @@ def test_small_or_empty_sections_say_why_they_have_none() -> None:
         first = measure_vessels(mask, None, settings).intervals[0]
         assert (first.low, first.high) == (None, None)
         assert word in first.reason
-
-
-def coverage(count: int, sections: int, seed: int) -> float:
-    """Return how often the interval of `count` blocks of clustered objects holds the truth."""
-    rng = np.random.default_rng(seed)
-    side = 10  # quadrats along a block's side
-    hits = 0
-    for _ in range(sections):
-        parents = rng.poisson(12 * count)
-        where, size = rng.uniform(0, count, parents), rng.poisson(5, parents)
-        objects = np.repeat(where, size) + rng.normal(0, 0.05, size.sum())
-        held = np.bincount(np.mod(np.floor(objects).astype(int), count), minlength=count).astype(
-            float
-        )
-        factors = jackknife(held, np.full(count, float(side)))
-        value = held.sum() / (side * count)
-        hits += factors is not None and value * factors[0] <= 60 / side <= value * factors[1]
-    return hits / sections
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [6, 8, 16, 40])
-def test_intervals_of_clustered_objects_cover_the_truth(count: int) -> None:
-    """Of 4,000 sections of clustered objects, 92 to 97 in 100 intervals hold the true density."""
-    assert 0.92 <= coverage(count, 4000, seed=count) <= 0.97
 
 
 def test_a_region_without_tissue_has_no_interval() -> None:
