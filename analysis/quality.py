@@ -25,6 +25,10 @@ BACKGROUND_OD_LIMIT = 0.25
 # Brightfield in optical density (drawn sections 0.08 at most, published fields 0.03), fluorescence
 # as a share of the median background (1.2 at most, 0.6).
 UNEVENNESS_LIMIT = {"brightfield": 0.1, "fluorescence": 1.25}
+# Share of the light that corners lack. Brightfield: drawn sections 0.11 at most, published fields
+# 0.01; a fall by 0.2 OD takes 0.37, of which 0.23 is seen at least, whatever its shape.
+# Fluorescence: seven of eleven published widefield fields lack 0.5 to 0.55, drawn sections 0.32.
+VIGNETTING_LIMIT = {"brightfield": 0.2, "fluorescence": 0.6}
 TISSUE_LIMIT = 0.05
 # Drawn sections 0.04 at most, published H-DAB fields 0.007; two H&E slides 0.15 and 0.35.
 RESIDUAL_LIMIT = 0.1
@@ -134,11 +138,17 @@ def _background(pixels: PixelQuality) -> Check:
     bright = pixels.modality == "brightfield"
     dark = value is not None and value > limit
     patchy = uneven is not None and uneven > uneven_limit
+    corners, corners_limit = pixels.vignetting, VIGNETTING_LIMIT[pixels.modality]
+    vignette = corners is not None and corners > corners_limit
     change = f"{text(uneven)} OD" if bright else f"{percent(uneven)} of its median"
     advice = (
         f"Light: the background changes by {change} over the frame, so that stain looks stronger "
         "on one side: correct the illumination with an image of an empty field."
         if patchy
+        else f"Light: the corners get {percent(corners)} less light than the middle, more than "
+        f"{percent(corners_limit)}, so that stain looks different there: correct the illumination "
+        "with an image of an empty field."
+        if vignette
         else f"Light: the empty slide has an optical density of {text(value)}, more than "
         f"{text(limit)}: set the lamp and the white balance on empty glass."
     )
@@ -149,12 +159,15 @@ def _background(pixels: PixelQuality) -> Check:
     }
     if uneven is None:
         more["unevenness_reason"] = pixels.reasons.get("unevenness", "")
+    more |= {"vignetting": rounded(corners), "vignetting_limit": corners_limit}
+    if corners is None:
+        more["vignetting_reason"] = pixels.reasons.get("vignetting", "")
     known = value is not None or uneven is not None
     return Check(
         "background_od",
         value,
         limit if bright else None,
-        not (dark or patchy) if known else None,
+        not (dark or patchy or vignette) if known else None,
         advice,
         unit="OD",
         reason=pixels.reasons.get("background_od", ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -22,6 +22,13 @@ _MIN_WINDOWS = 9
 # Expectiles this low follow the lightest windows and ignore those that hold darker tissue.
 _ENVELOPE = 0.02
 _FITS = 20
+# Lenses darken corners by the square of the distance from the axis or steeper; at its fourth power
+# the middle is flat, and a bowl alone reads half of the fall.
+_FALLS = (2, 4)
+# Corners are what a vignette is about: windows on a side of 16 come near enough to them.
+_FINEST_SIDE_PX = 1024
+# Tissue brightens here and there; a fall of light explains most of what the background does.
+_EXPLAINED = 0.7
 # Background of fluorescence lies between signals, which may cover half of a window. Where it is
 # less than four times noise or rounding, its level tells of them.
 _DARK_PERCENTILE = 25.0
@@ -56,6 +63,32 @@ class Levels:
         fitted = self.values if self.positions is None else _envelope(self.values, self.positions)
         low, middle, high = np.percentile(fitted, (5.0, 50.0, 95.0))
         return float(middle), float(high - low)
+
+
+def vignetting_od(levels: Levels, *, envelope: bool) -> float | None:
+    """Return how much less light the corners of a frame get than its middle, in optical density.
+
+    Parameters
+    ----------
+    levels : Levels
+        Optical density of the background, or what falls with its light by as much.
+    envelope : bool
+        Whether tissue only ever darkens, so that the lightest windows tell (brightfield). Where it
+        glows, a fall counts that explains most of the background's change.
+
+    Returns
+    -------
+    float, optional
+        The mean of the four corners, so that a tilt counts nothing; 0 where they are not darker,
+        None for scattered samples and for fewer than nine windows.
+    """
+    if levels.positions is None or len(levels.values) < _MIN_WINDOWS:
+        return None
+    share = _ENVELOPE if envelope else 0.5
+    fits = [_fitted(levels, power, share) for power in (_FALLS if envelope else _FALLS[:1])]
+    best = min(fits, key=lambda fit: fit.loss)
+    told = envelope or best.explained >= _EXPLAINED
+    return max(best.corner, 0.0) if told else 0.0
 
 
 def clipped_brightfield(
@@ -99,6 +132,8 @@ def levels(
     planes: Sequence[NDArray[np.float32]],
     masks: Sequence[NDArray[np.bool_]] | None,
     percentile: float,
+    *,
+    fine: bool = False,
 ) -> Levels:
     """Return the background level of each window of the samples.
 
@@ -110,9 +145,12 @@ def levels(
         Only windows that are nearly all tissue count; all of them if absent.
     percentile : float
         Which percentile of a window is its background.
+    fine : bool
+        Whether windows are small in larger fields, too.
     """
     shortest = min(min(plane.shape) for plane in planes)
-    side = _SMALL_WINDOW_PX if shortest < 3 * _WINDOW_PX else _WINDOW_PX
+    small = shortest < (_FINEST_SIDE_PX if fine else 3 * _WINDOW_PX)
+    side = _SMALL_WINDOW_PX if small else _WINDOW_PX
     if len(planes) > 1:
         # Scattered samples are not fitted, so that each is one window, as wide as it is.
         side = shortest
@@ -134,15 +172,19 @@ def levels(
 
 def uneven_background(
     planes: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]], noise_sd: float
-) -> float | None:
-    """Return how much the background of a fluorescence plane changes, as a share of its median.
+) -> tuple[float, float | None] | None:
+    """Return how the background of a fluorescence plane changes, None where that can't be told.
 
-    None where the field is too small, or the background drowns in noise of the SD given.
+    Its range over the frame as a share of its median, and what its corners lose against its middle
+    in optical density (see `vignetting_od`). Both are unknown where the field is too small, or the
+    background drowns in noise of the SD given.
     """
-    spread = levels(planes, masks, _DARK_PERCENTILE).spread()
+    seen = levels(planes, masks, _DARK_PERCENTILE)
+    spread = seen.spread()
     if spread is None or spread[0] < _MIN_BACKGROUND_SD * max(noise_sd, 1.0):
         return None
-    return spread[1] / spread[0]
+    light = replace(seen, values=-np.log10(np.maximum(seen.values, 1.0)))
+    return spread[1] / spread[0], vignetting_od(light, envelope=False)
 
 
 def correlation(
@@ -163,14 +205,41 @@ def correlation(
 
 
 def _envelope(values: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a tilt and a bowl that lie under the values (expectile regression)."""
-    columns = [np.ones(len(values)), *positions.T, (positions**2).sum(axis=1)]
-    terms = np.stack(columns, axis=1)
+    """Return a tilt and a bowl that lie under the values."""
+    return _fitted(Levels(values, positions), 2, _ENVELOPE).values
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A tilt and a bowl: their values, what they leave over, and the bowl at the four corners."""
+
+    values: NDArray[np.float64]
+    loss: float
+    explained: float
+    corner: float
+
+
+def _fitted(levels: Levels, power: int, above: float) -> _Fit:
+    """Fit a tilt and a bowl of a power of the distance, with a weight for what lies above it.
+
+    This is expectile regression; with a weight of a half, least squares.
+    """
+    values, positions = levels.values, levels.positions
+    assert positions is not None
+    distance = np.sqrt((positions**2).sum(axis=1))
+    terms = np.stack([np.ones(len(values)), *positions.T, distance**power], axis=1)
     weights = np.ones(len(values))
-    fitted = values
+    fitted, solved = values, np.zeros(4)
     for _ in range(_FITS):
         root = np.sqrt(weights)
         solved, *_ = np.linalg.lstsq(terms * root[:, None], values * root, rcond=None)
         fitted = terms @ solved
-        weights = np.where(values > fitted, _ENVELOPE, 1.0 - _ENVELOPE)
-    return np.asarray(fitted)
+        weights = np.where(values > fitted, above, 1.0 - above)
+    left = (values - fitted) ** 2
+    whole = float(((values - values.mean()) ** 2).sum())
+    return _Fit(
+        np.asarray(fitted),
+        float((weights * left).sum()),
+        1.0 - float(left.sum()) / whole if whole > 0 else 0.0,
+        float(solved[3]) * 2.0 ** (power / 2),
+    )

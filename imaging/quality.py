@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from imaging.focus import Focus, measure_focus
 from imaging.light import (
+    Levels,
     clipped_brightfield,
     clipped_fluorescence,
     correlation,
     levels,
     uneven_background,
+    vignetting_od,
 )
 from imaging.markers import MarkerScaling
 from imaging.sampling import tissue_samples
@@ -52,11 +54,13 @@ _MEASURES = (
     "counterstain_od",
     "fold_fraction",
     "nuclei_correlation",
+    "vignetting",
 )
 
 _NOTHING_SEEN = "too little stands out from the noise"
 _BRIGHTFIELD_ONLY = "only brightfield stains are unmixed"
 _TOO_SMALL = "the field is too small"
+_NO_FRAME = "so large an image is looked at in samples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class PixelQuality:
         Share of tissue under folds.
     nuclei_correlation : float, optional
         Greatest correlation of a marker's channel with the nuclei's, in fluorescence.
+    vignetting : float, optional
+        Share of the light that the corners lack against the middle, of one frame of a camera.
     reasons : Mapping
         Why a measure is None, by the name of its attribute.
     """
@@ -103,6 +109,7 @@ class PixelQuality:
     counterstain_od: float | None = None
     fold_fraction: float | None = None
     nuclei_correlation: float | None = None
+    vignetting: float | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -184,9 +191,7 @@ def _brightfield(
     to_255 = np.float32(255.0 / scaling.full_scale)
     grey = [_mean_of_colours(tile) * to_255 for tile in tiles]
     focus = measure_focus(grey, masks, _FAINTEST_SLOPE)
-    lightest = levels([-plane for plane in grey], None, _LIGHTEST_PERCENTILE)
-    dark = np.log10(255.0 / np.maximum(-lightest.values, 1.0))
-    light = replace(lightest, values=dark).spread()
+    light = _background_od(grey).spread()
     small, small_masks, grid_um = _stain_grid(tiles, masks, mpp_um)
     od = [optical_density(tile * to_255, scaling.background_rgb) for tile in small]
     stained = np.concatenate([d[m] for d, m in zip(od, small_masks, strict=True)])
@@ -194,6 +199,7 @@ def _brightfield(
         "clipped_fraction": clipped_brightfield(tiles, masks, scaling.full_scale),
         "background_od": None if light is None else light[0],
         "unevenness": None if light is None else light[1],
+        "vignetting": _lost(vignetting_od(_background_od(grey, fine=True), envelope=True)),
         "stain_residual": unexplained_share(stained, scaling.vectors),
         "counterstain_od": None if focus.blank else counterstain_od(stained, scaling.vectors),
         "fold_fraction": fold_share(od, small_masks, grid_um),
@@ -202,8 +208,20 @@ def _brightfield(
         "stain_residual": "hardly anything is stained",
         "counterstain_od": _NOTHING_SEEN if focus.blank else "too few pixels without DAB",
         "nuclei_correlation": "a brightfield image has no channels",
+        "vignetting": _TOO_SMALL if light is None else _NO_FRAME,
     }
     return values, reasons, focus
+
+
+def _background_od(grey: Tiles, *, fine: bool = False) -> Levels:
+    """Return the optical density against white of the lightest part of each window."""
+    lightest = levels([-plane for plane in grey], None, _LIGHTEST_PERCENTILE, fine=fine)
+    return replace(lightest, values=np.log10(255.0 / np.maximum(-lightest.values, 1.0)))
+
+
+def _lost(fall_od: float | None) -> float | None:
+    """Return the share of light that a fall in optical density takes."""
+    return None if fall_od is None else 1.0 - 10.0**-fall_od
 
 
 def _mean_of_colours(tile: NDArray[Any]) -> NDArray[np.float32]:
@@ -226,12 +244,14 @@ def _fluorescence(
     # The plane with most contrast carries the focus: a marker may be absent from a section.
     seen = [measure_focus(planes[channel], masks) for channel in channels]
     focus = max(seen, key=lambda f: (not f.blank, f.blur_px is not None, f.contrast or 0.0))
-    uneven = [uneven_background(planes[m.channel], masks, m.noise_sd) for m in markers]
+    changes = [uneven_background(planes[m.channel], masks, m.noise_sd) for m in markers]
+    known = [change for change in changes if change is not None]
     values: _Values = {
         "clipped_fraction": max(
             clipped_fluorescence(planes[c], masks, scalings[0].full_scale) for c in stained
         ),
-        "unevenness": max((one for one in uneven if one is not None), default=None),
+        "unevenness": max((share for share, _ in known), default=None),
+        "vignetting": _lost(max((fall for _, fall in known if fall is not None), default=None)),
         "nuclei_correlation": None
         if nuclei is None
         else max(correlation(planes[c], planes[nuclei.channel], masks) for c in stained),
@@ -239,6 +259,7 @@ def _fluorescence(
     reasons = dict.fromkeys(("stain_residual", "counterstain_od"), _BRIGHTFIELD_ONLY)
     reasons["background_od"] = "fluorescence has no optical density"
     reasons["unevenness"] = "the field is too small or its background too dark"
+    reasons["vignetting"] = _NO_FRAME if known else reasons["unevenness"]
     reasons["fold_fraction"] = "folds are looked for in brightfield only"
     reasons["nuclei_correlation"] = "there is no nuclear channel"
     return values, reasons, focus

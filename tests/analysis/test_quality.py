@@ -149,6 +149,37 @@ def test_uneven_light_trips(judged: Judge, seed: int) -> None:
         assert "Light" in verdict["reasons"][0]
 
 
+def _corners_dark(pixels: NDArray[Any], fall_od: float, power: int = 2) -> NDArray[Any]:
+    """Return pixels of which the corners get less light than the middle."""
+    side = np.linspace(-1, 1, pixels.shape[0])
+    distance = np.hypot(side[:, None], side) / np.sqrt(2)
+    light = 10 ** (-fall_od * distance**power)[..., None]
+    return np.asarray(np.rint(pixels * light).astype(pixels.dtype))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("power", [2, 4])
+def test_dark_corners_trip(judged: Judge, seed: int, power: int) -> None:
+    """Corners darker than the middle by 0.2 OD fail in brightfield, whatever the fall's shape."""
+    verdict = judged(_corners_dark(_brightfield(seed), 0.2, power))
+    assert _failed(verdict) == {"background_od"}
+    assert verdict["background_od"]["vignetting"] > verdict["background_od"]["vignetting_limit"]
+    assert judged(_brightfield(seed))["background_od"]["vignetting"] < 0.12
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_dark_corners_trip_in_fluorescence(judged: Judge, seed: int) -> None:
+    """On an even glow 2.8 to 1 fails; 1.8 to 1, as many microscopes have, is told and passes."""
+    even = {"background": 0.2, "uneven_background": 0.02, "vignetting": 0.0, "mottle": 0.0}
+    light = _fluorescence(seed, full_scale=65535, **even)
+    verdict = judged(_corners_dark(light, 0.45))
+    assert _failed(verdict) == {"background_od"}
+    assert "corners" in verdict["reasons"][0]
+    mild = judged(_corners_dark(light, 0.255))["background_od"]
+    assert mild["pass"] is True
+    assert mild["vignetting"] == pytest.approx(1 - 1 / 1.8, abs=0.1)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_other_stains_trip(judged: Judge, seed: int) -> None:
     """Eosin in the place of DAB is the wrong marker."""
@@ -262,6 +293,7 @@ def test_out_of_distribution_is_null_until_a_bundle_has_a_reference() -> None:
         ({"clipped_fraction": 0.3}, "clipped_fraction", "reject"),
         ({"background_od": 0.4}, "background_od", "caution"),
         ({"unevenness": 0.2}, "background_od", "caution"),
+        ({"vignetting": 0.3}, "background_od", "caution"),
         ({"tissue_fraction": 0.03}, "tissue_fraction", "reject"),
         ({"stain_residual": 0.3}, "stain_residual", "caution"),
         ({"counterstain_od": 0.01}, "counterstain", "caution"),
@@ -282,7 +314,9 @@ def test_each_measure_has_its_limit(change: dict[str, float], name: str, verdict
 
 def test_every_measure_says_its_limit_or_why_it_has_no_value() -> None:
     """An image of which nothing is known has only nulls with reasons, and JSON without NaN."""
-    names = [name for name in PixelQuality.__dataclass_fields__ if name.startswith(("b", "c", "u"))]
+    names = [
+        name for name in PixelQuality.__dataclass_fields__ if name.startswith(("b", "c", "u", "v"))
+    ]
     pixels = PixelQuality("fluorescence", 0.5, 1.0, reasons=dict.fromkeys(names, "unknown"))
     seen = judge(pixels, image_mpp_um=0.5, model_mpp_um=None)
     json.dumps(seen, allow_nan=False)

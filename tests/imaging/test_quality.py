@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from imaging.focus import measure_focus
-from imaging.light import clipped_fluorescence, levels
+from imaging.light import clipped_fluorescence, levels, vignetting_od
 from imaging.markers import fit_scaling
 from imaging.open import open_image
 from imaging.quality import PixelQuality, pixel_quality
@@ -136,6 +136,56 @@ def test_unevenness_of_a_known_fall_of_light(tmp_path: Path) -> None:
     # Eight windows across: centres span 7/8 of the frame.
     assert spread[1] == pytest.approx(0.2 * 7 / 8, rel=0.05)
     assert spread[0] == pytest.approx(0.1, abs=0.01)
+
+
+def _distance(height: int, width: int) -> NDArray[np.float64]:
+    """Return the distance from the middle, 1 in the corners."""
+    y, x = np.mgrid[0:height, 0:width]
+    reach = np.hypot((2 * x + 1) / width - 1, (2 * y + 1) / height - 1)
+    return np.asarray(reach / np.sqrt(2))
+
+
+@pytest.mark.parametrize("power", [2, 4])
+@pytest.mark.parametrize("shape", [(512, 512), (1024, 1376), (300, 700)])
+def test_vignetting_of_a_known_fall_of_light(power: int, shape: tuple[int, int]) -> None:
+    """Corners that lack 0.2 OD are seen to lack over half of it, a tilt nothing."""
+    noise = np.abs(np.random.default_rng(4).normal(0, 0.02, shape))
+    falls = (0.2 * _distance(*shape) ** power + noise).astype(np.float32)
+    seen = vignetting_od(levels([falls], None, 1.0, fine=True), envelope=True)
+    assert seen is not None
+    assert 0.11 < seen < 0.21
+    tilt = (0.2 * np.linspace(0, 1, shape[1]) + noise).astype(np.float32)
+    seen = vignetting_od(levels([tilt], None, 1.0, fine=True), envelope=True)
+    assert seen == pytest.approx(0.0, abs=0.01)
+    bright_corners = (0.2 - falls).astype(np.float32)
+    assert vignetting_od(levels([bright_corners], None, 1.0, fine=True), envelope=True) == 0.0
+
+
+def test_vignetting_needs_one_frame(tmp_path: Path) -> None:
+    """Scattered samples and small fields have none; the reason says which."""
+    planes = [np.zeros((256, 256), np.float32)] * 12
+    assert vignetting_od(levels(planes, None, 1.0), envelope=True) is None
+    field = np.full((2100, 2100, 3), 200, np.uint8)
+    field[::40] = (150, 120, 90)
+    seen = _look(field, tmp_path, mode="frame", modality="brightfield")
+    assert seen.vignetting is None
+    assert "samples" in seen.reasons["vignetting"]
+    seen = _look(field[:150, :150], tmp_path, mode="frame", modality="brightfield")
+    assert seen.vignetting is None
+    assert "small" in seen.reasons["vignetting"]
+
+
+def test_glow_that_changes_otherwise_is_no_vignetting() -> None:
+    """In fluorescence a fall counts where it explains the change, and patches hide it."""
+    light = 1000 * 10 ** (-0.4 * _distance(1024, 1024) ** 2)
+    values = -np.log10(light.astype(np.float32))
+    seen = vignetting_od(levels([values], None, 50.0), envelope=False)
+    assert seen == pytest.approx(0.4, abs=0.03)
+    patches = np.random.default_rng(1).normal(0, 0.15, (8, 8)).repeat(128, 0).repeat(128, 1)
+    seen = vignetting_od(
+        levels([(values + patches).astype(np.float32)], None, 50.0), envelope=False
+    )
+    assert seen == 0.0
 
 
 def test_dense_tissue_is_not_uneven_light() -> None:
