@@ -203,13 +203,11 @@ def export(
 ) -> None:
     """Write a checkpoint as a bundle: calibrated, scored, and proven to repeat it."""
     with _plain_errors():
-        from training.card import write_card
         from training.publish import publish
         from training.run import load_checkpoint
 
     with _plain_errors(), _progress_bar() as progress:
         bundle, parity = publish(load_checkpoint(checkpoint), tiles, out, progress=progress)
-        write_card(bundle, out.parent)
     typer.echo(f"{bundle.path}: sha256 {bundle.sha256}, differs by at most {parity:.1e}")
 
 
@@ -223,32 +221,30 @@ def evaluate(
         list[Path] | None, typer.Option(help="Folder of tiles already cut; may be repeated.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    json_: Annotated[Path | None, typer.Option("--json", help="Write all scores here.")] = None,
+    json_: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write all figures here, and their page beside it."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write the page for people here; beside --json, as .html, by default."),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Write the model card and its pictures into this folder.")
+    ] = None,
 ) -> None:
-    """Score a bundle on held-out tiles, source by source."""
+    """Judge a bundle on held-out tiles, source by source: scores, agreement, calibration."""
     if not data and not tiles:
         typer.echo("error: data: give --data MANIFEST or --tiles FOLDER to score on", err=True)
         raise typer.Exit(2)
     with _plain_errors():
-        from model.bundle import find_bundle, load_bundle
-        from model.predictor import Predictor
-        from training.evaluate import evaluate as score
-        from training.evaluate import parse_split, print_scores
-        from training.sources import cut_tiles
+        from training.command import EvaluateRequest, run_evaluation
+        from training.score_table import print_scores
 
     with _plain_errors(), _progress_bar() as progress:
-        bundle = load_bundle(find_bundle(model))
-        with cut_tiles(data or (), bundle.metadata.mpp_um, progress) as cut:
-            scores = score(
-                Predictor(bundle).predict,
-                [*(tiles or ()), *cut],
-                bundle.metadata.thresholds,
-                split=parse_split(split),
-                progress=progress,
-            )
-    if json_:
-        json_.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    print_scores(scores, _wide_console())
+        request = EvaluateRequest(model, data or (), tiles or (), split, json_, html, card)
+        evaluation = run_evaluation(request, progress)
+    print_scores(evaluation.scores, _wide_console())
 
 
 @data_app.command("build")

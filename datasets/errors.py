@@ -36,8 +36,10 @@ class ManifestError(DatasetsError):
     @classmethod
     def of(cls, name: str, problems: Sequence[str]) -> ManifestError:
         """Join `problems` found in the manifest `name` into one error, a line for each."""
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        return cls("\n  ".join([f"{name} has {count}:", *problems]), "manifest", problems)
+        if len(problems) == 1:
+            return cls(f"{name}: {problems[0]}", "manifest", problems)
+        count = f"{name} has {len(problems)} problems:"
+        return cls("\n  ".join([count, *problems]), "manifest", problems)
 
 
 class AnnotationError(DatasetsError):

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from datasets.errors import BuildError
 from datasets.rows import SPLITS, Split
-from model.targets import ANNOTATED_TARGETS, VEGF_CELL, target_arrays
+from model.targets import ANNOTATED_TARGETS, target_arrays
 
 Transform = Callable[..., Mapping[str, Any]]
 Pixels = npt.NDArray[Any]
@@ -30,6 +30,14 @@ class TileItem(TypedDict):
     annotated: torch.Tensor  # bool (T,): channels to learn from
     weight: torch.Tensor  # float32 (1, H, W): 1 where annotated, 0 beyond it and on padding
     tile: str
+
+
+class RawTile(NamedTuple):
+    """One tile as it lies in its folder, h × w px of the model's grid."""
+
+    image: Pixels  # uint8 (h, w, 3): marker, counterstain, residual, × 255
+    labels: dict[str, Pixels]  # target to (h, w): 0 background, each cell a number of its own
+    weight: Pixels  # uint8 (h, w): 1 where annotated
 
 
 class TileDataset(Dataset[TileItem]):
@@ -85,7 +93,7 @@ class TileDataset(Dataset[TileItem]):
 
     def __getitem__(self, index: int) -> TileItem:
         row = self.rows[index]
-        image, labels, weight = self._read(row)
+        image, labels, weight = self.raw(index)
         image, *masks = _pad_unlearnt([image, *labels.values(), weight], self.tile_px)
         if self.transform is not None:
             changed = self.transform(image=image, masks=masks)
@@ -102,30 +110,34 @@ class TileDataset(Dataset[TileItem]):
             "tile": row["tile"],
         }
 
-    def cells(self, index: int) -> Pixels:
-        """Return the cells of a tile as it lies in the folder, each with a number of its own.
+    def raw(self, index: int) -> RawTile:
+        """Return a tile unchanged, in its own size.
 
-        Returns
-        -------
-        uint16 (H, W), H = W = the items' side without a transform; 0 is background or unlearnt.
+        Raises
+        ------
+        BuildError
+            If a file is missing, or is no mask of its image.
         """
-        _, labels, weight = self._read(self.rows[index])
-        arrays = _pad_unlearnt([labels[VEGF_CELL], weight], self.tile_px)
-        cells, seen = _crop(arrays, self.tile_px, random=False)
-        return np.asarray(np.where(seen > 0, cells, 0))
-
-    def _read(self, row: Mapping[str, str]) -> tuple[Pixels, dict[str, Pixels], Pixels]:
+        row = self.rows[index]
         name = f"{row['tile']}.png"
         image = _read_png(self.folder / "channels" / name)
         targets = [target for target in ANNOTATED_TARGETS if target in row["targets"].split("+")]
-        labels = {target: _read_png(self.folder / target / name) for target in targets}
-        partial = self.folder / "annotated" / name
-        weight = (
-            (_read_png(partial) > 0).astype(np.uint8)
-            if partial.is_file()
-            else np.ones(image.shape[:2], np.uint8)
-        )
-        return image, labels, weight
+        labels = {target: self._mask(target, name, image) for target in targets}
+        weight = np.ones(image.shape[:2], np.uint8)
+        if (self.folder / "annotated" / name).is_file():
+            weight = (self._mask("annotated", name, image) > 0).astype(np.uint8)
+        return RawTile(image, labels, weight)
+
+    def _mask(self, subfolder: str, name: str, image: Pixels) -> Pixels:
+        mask = _read_png(self.folder / subfolder / name)
+        if mask.shape != image.shape[:2]:
+            sizes = [" × ".join(map(str, pixels.shape[:2][::-1])) for pixels in (mask, image)]
+            raise BuildError(
+                f"{subfolder}/{name} is no mask of its image: it has {sizes[0]} px, the image "
+                f"{sizes[1]} px, and a mask has one channel; build {self.folder.name} again",
+                "tiles",
+            )
+        return mask
 
 
 def _read_png(path: Path) -> Pixels:

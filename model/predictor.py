@@ -74,7 +74,7 @@ class Predictor:
             probabilities = np.asarray(total, np.float32) / np.float32(8)
         else:
             probabilities = self.probabilities(marker_channels)
-        return np.asarray(np.rint(probabilities * np.float32(255)), np.uint8)
+        return to_bytes(probabilities)
 
     def probabilities(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the probabilities of one tile before rounding, float32 (K, H, W)."""
@@ -88,6 +88,11 @@ class Predictor:
         """Tell whether the network answers the fixed test pattern as it did when exported."""
         answer = self.probabilities(self_test_pattern()).mean(axis=(1, 2))
         return bool(np.allclose(answer, self.bundle.metadata.self_test, atol=SELF_TEST_TOLERANCE))
+
+
+def to_bytes(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Return probabilities as bytes, 255 times each, rounded."""
+    return np.asarray(np.rint(probabilities * np.float32(255)), np.uint8)
 
 
 def self_test_pattern() -> npt.NDArray[np.float32]:

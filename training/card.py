@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from model.bundle import Bundle
+from training.charts import (
+    Group,
+    agreement_figure,
+    group_name,
+    png,
+    reliability_figure,
+    sights_figure,
+)
+from training.densities import DENSITIES
+from training.evaluate import Evaluation
 from training.instances import INSTANCE_SCORE_NAMES
+from training.kinds import KIND_TITLES, KINDS, Kind, full_name, sources_of
+from training.score_table import interval, number, score_cells, with_interval
+from training.scores import SCORE_NAMES
+from training.wording import agreement_cells
 
 CARD_NAME = "MODEL_CARD.md"
-_REAL = {
-    "annotated": "annotated images of your own",
-    "vessmap": "VessMAP crops, mouse cortex, fluorescence (real image, real annotation)",
-}
-_HALF_REAL = {
-    "rerendered": "VessMAP crops rendered as H-DAB (real outlines, synthetic stain)",
-}
-
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
 _ALL_TRAINED_ON = """\
 None: every VessMAP crop was trained on. [How the network was chosen](../../docs/model-choices.md)
@@ -57,20 +65,13 @@ On images that training never saw, at the thresholds above; mean over images, wi
 augmentation. "False area" is the predicted area fraction where nothing of the target is there. F1
 counts cells that overlap an annotated one by more than half, AJI is their aggregated Jaccard index,
 the count error is that of all the images' cells together (of a cell that a tile's border cuts, what
-is left counts).
+is left counts). In brackets are 95 % intervals (bootstrap, by animal where there are at least
+{animals_from}, else by image). Densities are measured alike on predicted and on annotated outlines:
+difference is predicted − annotated, limits hold about 95 % of images' differences (Bland and
+Altman), error is the mean absolute relative one of an image, ICC the intraclass correlation for
+absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in 15 bins.
 
-### Real images
-
-{real}
-
-### Real outlines, synthetic stain
-
-{half_real}
-
-### Synthetic sections
-
-{synthetic}
-
+{scored}
 ## Known limits
 
 - The validation images helped to choose among checkpoints of the one run; none of them was
@@ -83,13 +84,17 @@ is left counts).
 """
 
 
-def write_card(bundle: Bundle, folder: Path) -> Path:
-    """Write the card of `bundle` into `folder` and return its path."""
+def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation) -> Path:
+    """Write the card of `bundle`, with what `evaluation` found, into `folder`; return its path.
+
+    Pictures of agreement, reliability and the worst images are written beside it, named
+    ``MODEL_CARD-….png``; the last only where the evaluation still has their pixels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     metadata = bundle.metadata
-    sources = metadata.validation_scores["sources"]
+    scores = evaluation.scores
     recipe = metadata.recipe
     trained = recipe.get("trained", {})
-    synthetic = {name: name.replace("_", " ") for name in sources if name.startswith("synthetic")}
     text = _TEXT.format(
         **{key: getattr(metadata, key) for key in _PLAIN},
         file=bundle.path.name,
@@ -103,12 +108,11 @@ def write_card(bundle: Bundle, folder: Path) -> Path:
         started=f", starting from {trained['from']}" if trained.get("from") else "",
         batch_size=recipe["run"]["batch_size"],
         tile_px=recipe["data"]["tile_px"],
-        vessmap_limit=_VESSMAP_LIMIT if "vessmap" in sources else "",
+        vessmap_limit=_VESSMAP_LIMIT if "vessmap" in scores["sources"] else "",
         # Whoever trains on images of their own knows what is on them.
-        never_tested="" if "annotated" in sources else _NEVER_TESTED,
-        real=_ALL_TRAINED_ON if _all_trained_on(recipe) else _table(sources, _REAL),
-        half_real=_table(sources, _HALF_REAL),
-        synthetic=_table(sources, synthetic),
+        never_tested="" if "annotated" in scores["sources"] else _NEVER_TESTED,
+        animals_from=scores["intervals"]["animals_from"],
+        scored="".join(_scored(evaluation, kind, folder, recipe) for kind in KINDS),
     )
     path = folder / CARD_NAME
     path.write_text(text, encoding="utf-8")
@@ -144,41 +148,104 @@ def _pairs(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
-def _table(sources: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    lines = [
-        "| images | target | number | Dice | worst | IoU | centre-line Dice | precision | recall "
-        "| false area (images) | cells: F1 | AJI | count error |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for source, name in names.items():
-        for target, summary in sources.get(source, {}).items():
-            lines.append(_row(name, target, summary))
-    return "\n".join(lines) if len(lines) > 2 else "None."
+def _scored(evaluation: Evaluation, kind: Kind, folder: Path, recipe: Mapping[str, Any]) -> str:
+    """Return the card's part on one kind of source, writing its pictures."""
+    sources = evaluation.scores["sources"]
+    names = sources_of(kind, sources)
+    groups = [(source, target) for source in names for target in sources[source]]
+    lines = [f"### {KIND_TITLES[kind]}", ""]
+    if groups:
+        lines += _score_table(groups, sources)
+        lines += _agreement_table(groups, sources)
+        lines += _calibration_table(groups, sources)
+        lines += _pictures(evaluation, kind, groups, folder)
+    else:
+        _remove_pictures(folder, kind)
+        never = kind == "real" and _all_trained_on(recipe)
+        lines += [_ALL_TRAINED_ON if never else "None.", ""]
+    return "\n".join(lines) + "\n"
 
 
-def _counted(cells: Mapping[str, float | None] | None) -> list[str]:
-    found = cells or {}
-    values = [found.get(name) for name in INSTANCE_SCORE_NAMES]
-    return ["–" if value is None else f"{value:.3f}" for value in values]
+def _score_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> list[str]:
+    lines = _head(
+        "images", "target", "number", "Dice", "worst", "IoU", "centre-line Dice", "precision",
+        "recall", "false area (images)", "cells: F1", "AJI", "count error",
+    )  # fmt: skip
+    for source, target in groups:
+        summary = sources[source][target]
+        cells = score_cells(summary)
+        for name in SCORE_NAMES:
+            cells[name] += interval(summary[name] and summary[name]["ci95"])
+        for name in INSTANCE_SCORE_NAMES:
+            cells[name] = with_interval((summary["cells"] or {}).get(name))
+        shown = ("dice", "worst", "iou", "cl_dice", "precision", "recall", "false_area")
+        row = [cells[name] for name in (*shown, *INSTANCE_SCORE_NAMES)]
+        lines.append(_row(full_name(source), target, str(summary["images"]), *row))
+    return [*lines, ""]
 
 
-def _row(name: str, target: str, summary: Mapping[str, Any]) -> str:
-    scored = {key: summary[key] for key in ("dice", "iou", "cl_dice", "precision", "recall")}
-    means = {key: f"{value['mean']:.3f}" if value else "–" for key, value in scored.items()}
-    worst = f"{summary['dice']['worst']:.3f}" if summary["dice"] else "–"
-    empty = summary["without_target"]
-    false_area = f"{empty['mean']:.4f} ({empty['images']})" if empty else "–"
-    cells = (
-        name,
-        target,
-        str(summary["images"]),
-        means["dice"],
-        worst,
-        means["iou"],
-        means["cl_dice"] if target == "vessel" else "–",
-        means["precision"],
-        means["recall"],
-        false_area,
-        *_counted(summary.get("cells")),
+def _agreement_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> list[str]:
+    lines = _head(
+        "images", "density", "annotated", "difference", "limits", "error of an image", "ICC(A,1)"
     )
+    for source, target in groups:
+        found = sources[source][target]["agreement"]
+        for density in DENSITIES[target]:
+            cells = agreement_cells(density, found[density.name])
+            lines.append(_row(full_name(source), *cells.values()))
+    return [*lines, ""]
+
+
+def _calibration_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> list[str]:
+    lines = _head("images", "target", "temperature", "ECE", "ECE without it", "best here")
+    for source, target in groups:
+        found = sources[source][target]["calibration"]
+        errors = [with_interval(found[n]["ece"], digits=4) for n in ("calibrated", "uncalibrated")]
+        temperatures = [number(found[name], 2) for name in ("temperature", "best_temperature")]
+        lines.append(_row(full_name(source), target, temperatures[0], *errors, temperatures[1]))
+    return [*lines, ""]
+
+
+def _pictures(
+    evaluation: Evaluation, kind: Kind, groups: Sequence[Group], folder: Path
+) -> list[str]:
+    """Write the pictures of one kind and return the lines that show them."""
+    _remove_pictures(folder, kind)
+    lines = []
+    for name, told, figure in _figures(evaluation, groups):
+        path = folder / _picture_name(kind, name)
+        path.write_bytes(png(figure))
+        lines += [f"![{told}]({path.name})", ""]
+    return lines
+
+
+def _figures(evaluation: Evaluation, groups: Sequence[Group]) -> Iterator[tuple[str, str, Figure]]:
+    """Yield each picture: its name, what it shows in words, and itself."""
+    images, sources = evaluation.scores["images"], evaluation.scores["sources"]
+    named = "; ".join(group_name(group) for group in groups)
+    told = f"Difference of predicted and annotated densities against their mean. {named}"
+    yield "agreement", told, agreement_figure(images, groups, sources)
+    told = f"Part of pixels annotated against their probability. {named}"
+    yield "reliability", told, reliability_figure(groups, sources)
+    worst = [score for score in evaluation.worst if (score.source, score.target) in groups]
+    if worst:
+        told = "The worst images, annotated and predicted outlines, with their Dice"
+        yield "worst", told, sights_figure(worst)
+
+
+def _picture_name(kind: Kind, name: str) -> str:
+    return f"{Path(CARD_NAME).stem}-{kind.replace('_', '-')}-{name}.png"
+
+
+def _remove_pictures(folder: Path, kind: Kind) -> None:
+    """Remove pictures of an earlier card, which may have had more of them."""
+    for name in ("agreement", "reliability", "worst"):
+        (folder / _picture_name(kind, name)).unlink(missing_ok=True)
+
+
+def _head(*columns: str) -> list[str]:
+    return [_row(*columns), "|" + "---|" * len(columns)]
+
+
+def _row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"

@@ -1,4 +1,4 @@
-"""Judge a network on held-out tiles: scores per image and per source, and false positives.
+"""Judge a network on held-out tiles: scores, agreement of densities, calibration.
 
 Real and synthetic images are never averaged together: every summary belongs to one source.
 """
@@ -6,85 +6,89 @@ Real and synthetic images are never averaged together: every summary belongs to 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table
-
-from analysis.cells import CellSettings, label_cells
+from analysis.version import software
 from datasets.rows import SPLITS, Split
-from datasets.tiles import TileItem
-from model.targets import ANNOTATED_TARGETS, CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
+from training.bootstrap import DRAWS, LEAST_ANIMALS, SEED
 from training.errors import DataError
-from training.instances import INSTANCE_SCORE_NAMES, InstanceTally, tally_instances
-from training.scores import SCORE_NAMES, MaskTally, summarise, tally_masks
+from training.fields import ImageTiles, images_of
+from training.judging import ImageScore, Judged, judge_image
+from training.kinds import kind_of
 from training.stream import tiles_of_split
+from training.summary import animal_scores, image_row, summarise
 
-Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]]
 Progress = Callable[[str, int, int], None]
+WORST_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageScore:
-    """One image's tally for one target, with what `summarise` needs to group it.
+class Evaluation:
+    """What was found: `scores` is all of it as JSON holds it, `worst` what to look at."""
 
-    `annotated_px` and `predicted_px` are areas in pixels of `scored_px`, the part that was
-    annotated either way. `cells` counts single cells, where the target is made of them.
-    """
+    scores: Mapping[str, Any]
+    worst: tuple[ImageScore, ...]
 
-    image: str
-    source: str
-    target: str
-    tally: MaskTally
-    scored_px: int
-    annotated_px: int
-    predicted_px: int
-    cells: InstanceTally | None = None
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Return the scores that travel with a bundle: no images, no curves."""
+        sources = {
+            source: {target: _short(summary) for target, summary in targets.items()}
+            for source, targets in self.scores["sources"].items()
+        }
+        kept = {key: self.scores[key] for key in ("split", "thresholds", "intervals")}
+        return {**kept, "sources": sources}
 
 
 def evaluate(
-    predict: Predict,
+    network: Judged,
     folders: Sequence[Path],
-    thresholds: Mapping[str, float],
     *,
     split: Split = "val",
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Score every held-out image.
+) -> Evaluation:
+    """Judge every held-out image.
 
     Parameters
     ----------
-    predict
-        Marker channels float32 (3, H, W) to probabilities uint8 (K, H, W), as
-        `model.predictor.Predictor.predict`.
     folders
-        Folders of tiles.
-    thresholds
-        Target to the probability from which a pixel counts.
+        Folders of tiles on the network's grid.
+    progress
+        Called with ("evaluate", tiles done, tiles in all), then ("intervals", sources done, all).
 
     Returns
     -------
-    ``{"split", "thresholds", "sources": {source: {target: summary}}, "images": [...]}``; a summary
-    holds each score's mean, median and worst over images that have the target, under
-    ``without_target`` the predicted area fraction of those that have none, and, for cells, under
-    ``cells`` the scores of `training.instances` over all the images' cells together.
+    Its `scores` hold ``sources``: {source: {target: summary}}, see `training.summary`; ``images``
+    and ``animals``, a row for each; and how they were made.
+
+    Raises
+    ------
+    DataError
+        If no tile of the split was annotated, or tiles are on another grid than the network.
     """
-    scores = _merge_tiles(_score_tiles(predict, folders, thresholds, split, progress))
-    by_source: dict[str, dict[str, Any]] = defaultdict(dict)
-    for source, target in sorted({(score.source, score.target) for score in scores}):
-        chosen = [s for s in scores if (s.source, s.target) == (source, target)]
-        by_source[source][target] = _summary(chosen)
-    return {
-        "split": split,
-        "thresholds": dict(thresholds),
-        "sources": dict(by_source),
-        "images": [_image_row(score) for score in scores],
-    }
+    parts = tiles_of_split(folders, split=split)
+    for part in parts:
+        if part.mpp_um != network.mpp_um:
+            raise DataError(
+                f"the tiles in {part.folder} have {part.mpp_um:g} µm/px, the model "
+                f"{network.mpp_um:g}; build them with --mpp {network.mpp_um:g}",
+                field="tiles",
+            )
+    kept = _Kept()
+    for score in _judge(network, images_of(parts), progress):
+        kept.add(score)
+    if not kept.groups:
+        raise DataError(
+            f"no pixel of split {split!r} is annotated for any target; "
+            "outline some of its images, or draw the areas that were outlined",
+            field="data",
+        )
+    return Evaluation(_scores(network, split, kept.groups, progress), kept.worst())
 
 
 def parse_split(text: str) -> Split:
@@ -101,138 +105,81 @@ def parse_split(text: str) -> Split:
     raise DataError(f"split {text!r} is not one of {', '.join(SPLITS)}", field="split")
 
 
-def print_scores(scores: Mapping[str, Any], console: Console) -> None:
-    """Print one table of scores: a row for each source and target, means over images."""
-    table = Table()
-    areas = ("source", "target", "images", *SCORE_NAMES, "worst dice", "false area")
-    for column in (*areas, *INSTANCE_SCORE_NAMES):
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for source, targets in scores["sources"].items():
-        for target, summary in targets.items():
-            means = [summary[name] and f"{summary[name]['mean']:.3f}" for name in SCORE_NAMES]
-            worst = summary["dice"] and f"{summary['dice']['worst']:.3f}"
-            empty = summary["without_target"]
-            false_area = empty and f"{empty['mean']:.5f} ({empty['images']})"
-            found = summary["cells"] or dict.fromkeys(INSTANCE_SCORE_NAMES)
-            counted = [
-                None if found[name] is None else f"{found[name]:.3f}"
-                for name in INSTANCE_SCORE_NAMES
-            ]
-            cells = [*means, worst, false_area, *counted]
-            table.add_row(source, target, str(summary["images"]), *(cell or "–" for cell in cells))
-    console.print(table)
+def _judge(
+    network: Judged, images: Sequence[ImageTiles], progress: Progress | None
+) -> Iterator[ImageScore]:
+    total, done = sum(len(image.indices) for image in images), 0
+    for image in images:
+        yield from judge_image(network, image)
+        done += len(image.indices)
+        if progress:
+            progress("evaluate", done, total)
 
 
-def _score_tiles(
-    predict: Predict,
-    folders: Sequence[Path],
-    thresholds: Mapping[str, float],
+class _Kept:
+    """Scores by source and target, and the pixels of the worst of each group only."""
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[str, str], list[ImageScore]] = defaultdict(list)
+        self._heaps: dict[tuple[str, str], list[tuple[float, int, ImageScore]]] = defaultdict(list)
+
+    def add(self, score: ImageScore) -> None:
+        """Keep a score, and its pixels while no twelve of its group are worse."""
+        group = score.source, score.target
+        self.groups[group].append(dataclasses.replace(score, sight=None))
+        if not score.counts.mask.annotated_px:
+            return
+        heap = self._heaps[group]
+        dice = score.counts.mask.scores()["dice"] or 0.0
+        heapq.heappush(heap, (-dice, len(self.groups[group]), score))
+        if len(heap) > WORST_SHOWN:
+            heapq.heappop(heap)  # the best of them
+
+    def worst(self) -> tuple[ImageScore, ...]:
+        """Return the worst images, as many of each group; the worst first."""
+        share = max(1, WORST_SHOWN // max(1, len(self._heaps)))
+        chosen = [
+            entry for heap in self._heaps.values() for entry in sorted(heap, reverse=True)[:share]
+        ]
+        chosen.sort(key=lambda entry: entry[:2], reverse=True)  # greatest of the negated scores
+        return tuple(score for _, _, score in chosen)[:WORST_SHOWN]
+
+
+def _scores(
+    network: Judged,
     split: Split,
+    groups: Mapping[tuple[str, str], list[ImageScore]],
     progress: Progress | None,
-) -> Iterable[ImageScore]:
-    parts = tiles_of_split(folders, split=split)
-    total, done = sum(len(part) for part in parts), 0
-    for part in parts:
-        for index, row in enumerate(part.rows):
-            item = part[index]
-            probabilities = predict(item["image"].numpy())
-            for target in ANNOTATED_TARGETS:
-                if item["annotated"][CHANNELS.index(target)]:
-                    image = row["tile"].rsplit("_", 2)[0]  # a tile's name ends in its corner
-                    score = _score_tile(
-                        image, row["source"], target, item, probabilities, thresholds
-                    )
-                    if target == VEGF_CELL:
-                        found = label_cells(
-                            probabilities[CHANNELS.index(VEGF_CELL)],
-                            probabilities[CHANNELS.index(VEGF_CELL_CENTRE)],
-                            CellSettings(part.mpp_um, round(255 * thresholds[VEGF_CELL])),
-                        )
-                        cells = _compare_cells(found, part.cells(index), item, part.mpp_um)
-                        score = dataclasses.replace(score, cells=cells)
-                    yield score
-            done += 1
-            if progress:
-                progress("evaluate", done, total)
-
-
-def _score_tile(
-    image: str,
-    source: str,
-    target: str,
-    item: TileItem,
-    probabilities: npt.NDArray[np.uint8],
-    thresholds: Mapping[str, float],
-) -> ImageScore:
-    channel = CHANNELS.index(target)
-    seen = item["weight"][0].numpy() > 0
-    predicted = (probabilities[channel] >= round(255 * thresholds[target])) & seen
-    annotated = (item["target"][channel].numpy() > 0.5) & seen
-    return ImageScore(
-        image,
-        source,
-        target,
-        tally_masks(predicted, annotated, centre_line=target == VESSEL),
-        scored_px=int(np.count_nonzero(seen)),
-        annotated_px=int(np.count_nonzero(annotated)),
-        predicted_px=int(np.count_nonzero(predicted)),
-    )
-
-
-def _compare_cells(
-    found: npt.NDArray[Any], drawn: npt.NDArray[Any], item: TileItem, mpp_um: float
-) -> InstanceTally:
-    """Compare cells where they were annotated; parts of either that are too small for one go."""
-    seen = item["weight"][0].numpy() > 0
-    least_px = CellSettings(mpp_um, 1).min_area_px
-    kept = []
-    for labels in (found * seen, drawn):
-        areas = np.bincount(labels.ravel())
-        kept.append(np.where(areas[labels] >= least_px, labels, 0))
-    return tally_instances(*kept)
-
-
-def _merge_tiles(scores: Iterable[ImageScore]) -> list[ImageScore]:
-    """Add up the tiles of each image."""
-    merged: dict[tuple[str, str, str], ImageScore] = {}
-    for score in scores:
-        key = (score.source, score.image, score.target)
-        merged[key] = _sum(merged[key], score) if key in merged else score
-    return list(merged.values())
-
-
-def _sum(one: ImageScore, other: ImageScore) -> ImageScore:
-    return dataclasses.replace(
-        one,
-        tally=one.tally + other.tally,
-        scored_px=one.scored_px + other.scored_px,
-        annotated_px=one.annotated_px + other.annotated_px,
-        predicted_px=one.predicted_px + other.predicted_px,
-        cells=one.cells + other.cells if one.cells and other.cells else None,
-    )
-
-
-def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:
-    holding = [score for score in scores if score.annotated_px]
-    empty = [score.predicted_px / score.scored_px for score in scores if not score.annotated_px]
-    summary = summarise(score.tally for score in holding)
-    summary["without_target"] = (
-        {"images": len(empty), "mean": float(np.mean(empty)), "worst": float(np.max(empty))}
-        if empty
-        else None
-    )
-    cells = [score.cells for score in scores if score.cells]
-    summary["cells"] = sum(cells, InstanceTally()).scores() if cells else None
-    return summary
-
-
-def _image_row(score: ImageScore) -> dict[str, Any]:
+) -> dict[str, Any]:
+    sources: dict[str, dict[str, Any]] = defaultdict(dict)
+    for done, ((source, target), scores) in enumerate(sorted(groups.items()), start=1):
+        sources[source][target] = summarise(scores, network.temperature.get(target, 1.0))
+        if progress:
+            progress("intervals", done, len(groups))
+    every = [score for scores in groups.values() for score in scores]
     return {
-        "image": score.image,
-        "source": score.source,
-        "target": score.target,
-        "annotated_area_fraction": score.annotated_px / score.scored_px,
-        "predicted_area_fraction": score.predicted_px / score.scored_px,
-        **score.tally.scores(),
-        **(score.cells.scores() if score.cells else {}),
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "software": dataclasses.asdict(software()),
+        "model": dict(network.described) | {"mpp_um": network.mpp_um},
+        "split": split,
+        "thresholds": dict(network.thresholds),
+        "intervals": {
+            "coverage": 0.95,
+            "method": "bias-corrected accelerated bootstrap",
+            "draws": DRAWS,
+            "seed": SEED,
+            "animals_from": LEAST_ANIMALS,
+        },
+        "kinds": {source: kind_of(source) for source in sources},
+        "sources": dict(sources),
+        "animals": [row for scores in groups.values() for row in animal_scores(scores)],
+        "images": [image_row(score) for score in every],
     }
+
+
+def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary without its curves and its list of images."""
+    calibration = dict(summary["calibration"])
+    for name in ("calibrated", "uncalibrated"):
+        calibration[name] = {k: v for k, v in calibration[name].items() if k != "bins"}
+    return {k: v for k, v in summary.items() if k != "worst"} | {"calibration": calibration}

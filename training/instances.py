@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.tally import Tally, ratio
+
 INSTANCE_SCORE_NAMES = ("f1", "aji", "count_error")
 _MATCH = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class InstanceTally:
+class InstanceTally(Tally):
     """Counts of cells and of pixels from which every score follows; tallies add up."""
 
     matched: int = 0
@@ -36,20 +38,16 @@ class InstanceTally:
     intersection_px: int = 0
     union_px: int = 0
 
-    def __add__(self, other: InstanceTally) -> InstanceTally:
-        """Return the tally of both images together."""
-        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
-        return InstanceTally(*(a + b for a, b in zip(mine, theirs, strict=True)))
-
     def scores(self) -> dict[str, float | None]:
         """Return every score by name."""
-        cells = self.predicted + self.annotated
+        return {name: ratio(*fraction) for name, fraction in self.fractions().items()}
+
+    def fractions(self) -> dict[str, tuple[int, int]]:
+        """Return numerator and denominator of every score; those of several tallies add up."""
         return {
-            "f1": 2 * self.matched / cells if cells else None,
-            "aji": self.intersection_px / self.union_px if self.union_px else None,
-            "count_error": (self.predicted - self.annotated) / self.annotated
-            if self.annotated
-            else None,
+            "f1": (2 * self.matched, self.predicted + self.annotated),
+            "aji": (self.intersection_px, self.union_px),
+            "count_error": (self.predicted - self.annotated, self.annotated),
         }
 
 

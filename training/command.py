@@ -1,0 +1,79 @@
+"""What `angiometry evaluate` does, from its arguments to its files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.bundle import find_bundle, load_bundle
+from training.card import CARD_NAME, write_card
+from training.errors import DataError
+from training.evaluate import Evaluation, Progress, evaluate, parse_split
+from training.judging import Judged
+from training.page import check_places, write_json, write_page
+from training.sources import cut_tiles
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateRequest:
+    """The arguments of the verb; outputs that are None are not written.
+
+    Raises
+    ------
+    DataError
+        If the split is unknown, or is the training one though a card is asked for.
+    """
+
+    model: str
+    data: Sequence[Path] = ()
+    tiles: Sequence[Path] = ()
+    split: str = "val"
+    json: Path | None = None
+    html: Path | None = None
+    card: Path | None = None
+
+    def __post_init__(self) -> None:
+        if parse_split(self.split) == "train" and self.card:
+            raise DataError(
+                "a model card tells of images that training never saw; give --split val or test",
+                field="card",
+            )
+
+    @property
+    def page(self) -> Path | None:
+        """Return where the page goes: beside the JSON unless told otherwise."""
+        return self.html or (self.json.with_suffix(".html") if self.json else None)
+
+    def places(self) -> list[tuple[str, Path]]:
+        """Return the outputs by their flags."""
+        card = self.card / CARD_NAME if self.card else None
+        files = (("json", self.json), ("html", self.page), ("card", card))
+        return [(flag, path) for flag, path in files if path]
+
+
+def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -> Evaluation:
+    """Judge a bundle and write what was asked for.
+
+    Raises
+    ------
+    TrainingError, DatasetsError, BundleError, AnalysisError
+        If the bundle, the data or an output cannot be used.
+    """
+    path = find_bundle(request.model)
+    check_places([path, *request.data], request.places())
+    bundle = load_bundle(path)
+    with cut_tiles(request.data, bundle.metadata.mpp_um, progress) as cut:
+        evaluation = evaluate(
+            Judged.of(bundle),
+            [*request.tiles, *cut],
+            split=parse_split(request.split),
+            progress=progress,
+        )
+    if request.json:
+        write_json(evaluation, request.json)
+    if request.page:
+        write_page(evaluation, request.page, progress)
+    if request.card:
+        write_card(bundle, request.card, evaluation)
+    return evaluation

@@ -1,0 +1,44 @@
+"""What kinds of source there are, kept apart wherever scores are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+Kind = Literal["real", "half_real", "synthetic"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+KIND_TITLES: dict[Kind, str] = {
+    "real": "Real images",
+    "half_real": "Real outlines, synthetic stain",
+    "synthetic": "Synthetic sections",
+}
+_NAMES = {
+    "annotated": "annotated images of your own",
+    "vessmap": "VessMAP crops, mouse cortex, fluorescence (real image, real annotation)",
+    "rerendered": "VessMAP crops rendered as H-DAB (real outlines, synthetic stain)",
+}
+
+
+def kind_of(source: str) -> Kind:
+    """Return how real the images of a source are."""
+    if source.startswith("synthetic"):
+        return "synthetic"
+    return "half_real" if source == "rerendered" else "real"
+
+
+def sources_of(kind: Kind, sources: Iterable[str]) -> list[str]:
+    """Return the sources of one kind, in their order."""
+    return [source for source in sources if kind_of(source) == kind]
+
+
+def full_name(source: str) -> str:
+    """Return what a source is called in a sentence."""
+    return _NAMES.get(source, source.replace("_", " "))
+
+
+def short_name(source: str) -> str:
+    """Return what a source is called where there is little room."""
+    if kind_of(source) == "synthetic":
+        return " ".join(source.split("_")[:2])  # what is on it is said beside it
+    return full_name(source).split(",")[0].split(" (")[0]

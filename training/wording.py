@@ -1,0 +1,153 @@
+"""The figures of an evaluation in plain words, for people who measure tissue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from training.densities import DENSITIES, Density
+from training.score_table import NOTHING, interval, number, short_number
+
+# The limits of Koo & Li 2016, doi 10.1016/j.jcm.2016.02.012.
+_ICC_WORDS = ((0.9, "excellent"), (0.75, "good"), (0.5, "moderate"), (-math.inf, "poor"))
+
+
+def sentences(target: str, summary: Mapping[str, Any]) -> list[str]:
+    """Return what a source's scores for one target say, one sentence each."""
+    told = [_overlap(summary), _centre_line(target, summary), *_cells(summary)]
+    told += [
+        _density(density, summary["agreement"][density.name], said=bool(summary["cells"]))
+        for density in DENSITIES[target]
+    ]
+    told += [_empty(summary), _calibration(summary["calibration"])]
+    return [sentence for sentence in told if sentence]
+
+
+def drawn(summary: Mapping[str, Any]) -> str:
+    """Return what was counted, and what the intervals stem from."""
+    images, animals = summary["images"], summary["animals"]
+    return (
+        f"{images} {_plural('image', images)} of {animals} {_plural('animal', animals)} "
+        f"that hold the target; intervals from drawing {summary['resampled']} anew"
+    )
+
+
+def agreement_cells(density: Density, found: Mapping[str, Any]) -> dict[str, str]:
+    """Return one density's agreement by column of a table."""
+    limits = found["limits_of_agreement"]
+    error = found["mean_absolute_relative_error"]
+    unit = f" ({density.unit})" if density.unit else ""
+    return {
+        "density": density.title + unit,
+        "annotated": short_number(found["mean_annotated"]),
+        "bias": short_number(found["bias"]["value"]) + _short(found["bias"]["ci95"]),
+        "limits": f"{short_number(limits[0])} to {short_number(limits[1])}" if limits else NOTHING,
+        "error": _percent(error["value"]) + _percents(error["ci95"]) if error else NOTHING,
+        "icc": _icc(found["icc_a1"]),
+    }
+
+
+def _overlap(summary: Mapping[str, Any]) -> str:
+    dice = summary["dice"]
+    if dice is None:
+        return "No image holds the target, so nothing can overlap."
+    return (
+        f"Overlap (Dice) is {number(dice['mean'], 2)}{interval(dice['ci95'], 2)} on average, "
+        f"{number(dice['worst'], 2)} on the worst image; 1 would be the same outlines."
+    )
+
+
+def _centre_line(target: str, summary: Mapping[str, Any]) -> str:
+    found = summary["cl_dice"]
+    if target != "vessel" or found is None:
+        return ""
+    return (
+        f"Of the vessels' courses, {number(found['mean'], 2)}{interval(found['ci95'], 2)} is "
+        "shared (centre-line Dice), however wide they were drawn."
+    )
+
+
+def _cells(summary: Mapping[str, Any]) -> list[str]:
+    cells = summary["cells"]
+    if not cells or not cells["f1"]:
+        return []
+    f1, count = cells["f1"], cells["count_error"]
+    told = [
+        f"Single cells are matched with F1 {number(f1['value'], 2)}{interval(f1['ci95'], 2)}: "
+        "1 if every cell was found and none invented."
+    ]
+    if count:
+        more = "more" if count["value"] >= 0 else "fewer"
+        told.append(
+            f"{_percent(abs(count['value']))} {more} cells are counted than annotated"
+            f"{_interval_words(count['ci95'])}."
+        )
+    return told
+
+
+def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
+    """Return a sentence on one density; `said` if the difference on average was told already."""
+    bias, mean = found["bias"]["value"], found["mean_annotated"]
+    error, icc = found["mean_absolute_relative_error"], found["icc_a1"]
+    told = []
+    if mean and not said:
+        more = "more" if bias >= 0 else "less"
+        told.append(f"{_percent(abs(bias) / mean)} {more} than annotated on average")
+    if error:
+        told.append(f"{_percent(error['value'])} off on a single image")
+    if icc:
+        word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
+        told.append(f"{word} agreement (ICC {_icc(icc)})")
+    return f"{density.title}: {', '.join(told)}." if told else ""
+
+
+def _empty(summary: Mapping[str, Any]) -> str:
+    empty = summary["without_target"]
+    if not empty:
+        return ""
+    return (
+        f"Where nothing is there, {100 * empty['mean']:.2f} % of the area is outlined all the same "
+        f"({empty['images']} {_plural('image', empty['images'])}; "
+        f"{100 * empty['worst']:.2f} % on the worst)."
+    )
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    error, before = (found[name]["ece"]["value"] for name in ("calibrated", "uncalibrated"))
+    return (
+        f"Probabilities are off by {_points(error)} on average (ECE "
+        f"{number(error, 4)}{interval(found['calibrated']['ece']['ci95'], 4)}); "
+        f"without the model's temperature of {found['temperature']:.2f} it would be "
+        f"{_points(before)}."
+    )
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.2f} percentage points"
+
+
+def _icc(entry: Mapping[str, Any] | None) -> str:
+    return NOTHING if entry is None else number(entry["value"], 2) + interval(entry["ci95"], 2)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %".replace("-", "−")
+
+
+def _percents(bounds: list[float] | None) -> str:
+    return "" if bounds is None else f" ({_percent(bounds[0])} to {_percent(bounds[1])})"
+
+
+def _interval_words(bounds: list[float] | None) -> str:
+    if bounds is None:
+        return ""
+    return f" (95 % interval {_percent(bounds[0])} to {_percent(bounds[1])})"
+
+
+def _short(bounds: list[float] | None) -> str:
+    return "" if bounds is None else f" ({short_number(bounds[0])} to {short_number(bounds[1])})"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
