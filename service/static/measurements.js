@@ -54,6 +54,18 @@ export const GROUPS = [
   ]],
 ];
 
+// Measurements that are a list: one number for each size.
+export const LISTS = [{
+  values: "vessels.lacunarity.value",
+  sizes: "vessels.lacunarity.box_um",
+  title: "Lacunarity Λ by box size",
+  label: (side) => `Boxes of ${side} µm`,
+  unit: "no unit",
+  digits: 3,
+  note: "How unevenly vessels fill boxes of growing size; 1 where all boxes of a size hold as much.",
+  missing: "under 100 boxes of this size fit, or it is too small or too large for these pixels",
+}];
+
 export const HEADLINES = {
   CD31: ["vessels.area_fraction", "vessels.profile_density_per_mm2",
     "vessels.length_density_mm_per_mm2", "vessels.diameter_um.mean"],
@@ -97,4 +109,8 @@ export function methodsText(record) {
     + `${model.mpp_um} µm/px, with probability thresholds: ${thresholds}`
     + `${settings.tta ? ", averaged over flips and turns" : ""}. The image had ${image.mpp_um} µm/px `
     + `(${image.mpp_source === "file" ? "from the file" : "entered by the user"}).`;
+}
+
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -1,7 +1,8 @@
 // Show one analysis: headline numbers, outlines, the table, downloads and provenance.
 
 import { element } from "/static/dom.js";
-import { GROUPS, HEADLINES, entryOf, format, methodsText, reasonAt, valueAt } from "/static/measurements.js";
+import { GROUPS, HEADLINES, LISTS, capital, entryOf, format, methodsText, reasonAt, valueAt } from "/static/measurements.js";
+import { quality } from "/static/quality.js";
 
 const DOWNLOADS = [
   ["measurements.csv", "Table (CSV)"],
@@ -47,26 +48,6 @@ function summary(record, region) {
     ...(record.warnings.length ? [element("div", { class: "warnings" },
       element("strong", {}, "Mind before you use these numbers"),
       element("ul", {}, ...record.warnings.map((warning) => element("li", {}, capital(warning)))))] : []));
-}
-
-const VERDICTS = {
-  ok: "Image quality: ok",
-  caution: "Image quality: caution",
-  reject: "Image quality: do not use these numbers",
-};
-
-function quality(record) {
-  if (!record.quality) return [];
-  const { verdict, reasons } = record.quality;
-  const checks = Object.entries(record.quality).filter(([, check]) => check && check.limit !== undefined);
-  return [element("div", { class: `quality ${verdict}` },
-    element("strong", {}, VERDICTS[verdict]),
-    ...(reasons.length ? [element("ul", {}, ...reasons.map((reason) => element("li", {}, capital(reason))))] : []),
-    element("details", {}, element("summary", {}, "Every check"),
-      element("table", {}, element("tbody", {}, ...checks.map(([name, check]) => element("tr", {},
-        element("th", { scope: "row" }, capital(name.replaceAll("_", " "))),
-        element("td", { class: "number" }, check.value === null ? "" : String(check.value)),
-        element("td", {}, { true: "passes", false: "fails" }[check.pass] ?? check.reason ?? "")))))))];
 }
 
 function viewer(overlayUrl, original, record) {
@@ -148,19 +129,23 @@ function tables(record, region) {
   const intervals = new Map(record.uncertainty.filter((entry) => entry.region === region.name)
     .map((entry) => [entry.path, entry]));
   const heads = ["Measurement", "Value", "95 % interval", "Unit"];
-  const groups = GROUPS.map(([title, entries]) => [title, rowsOf(region, entries, intervals)])
+  const groups = GROUPS.map(([title, entries]) => [title, rowsOf(region, entries, intervals), partOf(entries[0][0])])
     .filter(([, rows]) => rows.length);
   const missing = record.uncertainty.find((entry) => entry.region === region.name && entry.reason);
   const note = intervals.size && [...intervals.values()].some((entry) => entry.ci95_low !== null)
     ? "The interval says how far the density of an equal stretch of the same tissue might lie. It is not the error of the outlines, nor the spread between sections or animals."
     : missing ? `No interval: ${missing.reason}.` : "";
-  return [...groups.map(([title, rows]) => element("table", {}, element("caption", {}, title),
+  return [...groups.flatMap(([title, rows, part]) => [element("table", {}, element("caption", {}, title),
     element("thead", { class: "visually-hidden" }, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
-    element("tbody", {}, ...rows))), ...(note ? [element("p", { class: "help" }, note)] : [])];
+    element("tbody", {}, ...rows)), ...LISTS.filter(({ values }) => partOf(values) === part).flatMap((list) => listed(region, list))]), ...(note ? [element("p", { class: "help" }, note)] : [])];
+}
+
+function partOf(path) {
+  return path.split(".")[0];
 }
 
 function rowsOf(region, entries, intervals) {
-  const part = entries[0][0].split(".")[0];
+  const part = partOf(entries[0][0]);
   if (part !== "area_mm2" && valueAt(region, part) === null) return [];
   return entries.flatMap(([path, label, unit, digits, factor]) => {
     const value = valueAt(region, path);
@@ -176,6 +161,27 @@ function rowsOf(region, entries, intervals) {
     return [element("tr", {}, head, element("td", { class: "number" }, format(value, digits, factor)),
       element("td", { class: "interval" }, range, shifted(interval, digits, factor)), element("td", { class: "unit" }, unit))];
   });
+}
+
+// One number for each size or limit, folded away below the tables.
+function listed(region, { values, sizes, title, label, unit, note, missing, digits }) {
+  const numbers = valueAt(region, values);
+  if (numbers === null) return [];
+  const greatest = Math.max(...numbers.filter((number) => number !== null));
+  const rows = numbers.map((number, index) => {
+    const head = element("th", { scope: "row", title: `${values}.${index}` }, label(valueAt(region, sizes)[index]));
+    if (number === null) {
+      return element("tr", {}, head, element("td", { class: "why", colspan: "3" }, `Not available: ${reasonAt(region, `${values}.${index}`) || missing}`));
+    }
+    const bar = element("span", { class: "bar" });
+    bar.style.width = `${100 * number / greatest}%`;
+    return element("tr", {}, head, element("td", { class: "number" }, format(number, digits)),
+      element("td", { class: "unit" }, unit), element("td", { class: "bars", "aria-hidden": "true" }, bar));
+  });
+  const heads = ["Size", "Value", "Unit", "Drawn"];
+  return [element("details", { class: "list" }, element("summary", {}, title),
+    element("table", {}, element("thead", { class: "visually-hidden" }, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
+      element("tbody", {}, ...rows)), element("p", { class: "help" }, note))];
 }
 
 // What a threshold a little lower or higher would have given: how much the outlines leave open.
@@ -195,14 +201,14 @@ function card(title, heads, rows, note) {
 
 function comparisons(record) {
   if (!record.comparisons.length) return [];
-  const rows = record.comparisons.map(({ region, reference, path, ratio, reason }) => [
+  const rows = record.comparisons.map(({ region, reference, path, ratio, log_ratio: logRatio, reason }) => [
     element("th", { scope: "row", title: path }, entryOf(path)[1]),
     element("td", {}, `${region} to ${reference}`),
-    ratio === null ? element("td", { class: "why" }, `Not available: ${reason}`)
-      : element("td", { class: "number" }, format(ratio, 3)),
+    ...(ratio === null ? [element("td", { class: "why", colspan: "2" }, `Not available: ${reason}`)]
+      : [ratio, logRatio].map((number) => element("td", { class: "number" }, format(number, 3)))),
   ]);
-  return [card("Regions compared", ["Density", "Region to its reference", "Ratio"], rows,
-    "1 means that both hold as much for their area.")];
+  return [card("Regions compared", ["Density", "Region to its reference", "Ratio", "ln ratio"], rows,
+    "A ratio of 1, whose logarithm is 0, means that both hold as much for their area.")];
 }
 
 const PROGRAMS = { angiotool: "AngioTool", reaver: "REAVER", qvat: "Q-VAT" };
@@ -257,8 +263,4 @@ function provenance(record) {
 function tissueName({ tissue }) {
   if (tissue === "auto") return "frame without bare glass";
   return tissue === "frame" ? "the whole image" : `as the mask ${tissue} says`;
-}
-
-function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

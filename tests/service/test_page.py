@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.live_server import Server, encoded, section
+from tests.live_server import Server, encoded, fluorescence, section
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -54,6 +57,55 @@ def test_an_image_becomes_outlines_and_numbers(page: Page, server: Server) -> No
     assert picture.evaluate("image => image.naturalWidth") > 0
     links = page.locator("a.download").evaluate_all("all => all.map(a => a.download)")
     assert {"section.measurements.csv", "section.mask.ome.tif"} <= set(links)
+
+
+def leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
+    """Yield the dotted path and value of every number of a part of the record."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            yield from leaves(f"{path}.{key}", inner)
+    elif value is not None:
+        yield path, value
+
+
+def test_every_number_of_a_region_is_shown(page: Page, server: Server) -> None:
+    """Each measurement that the record holds stands in a row of its path, lists included."""
+    stream = io.BytesIO()
+    planes = np.stack([fluorescence(), fluorescence().T])
+    tifffile.imwrite(stream, planes, ome=True, metadata={"axes": "CYX"}, photometric="minisblack")
+    choose(page, "two.ome.tif", stream.getvalue())
+    page.fill("#mpp_um", "0.5")
+    page.check("input[name=marker][value='CD31+VEGF']")
+    page.evaluate("document.getElementById('more').open = true")
+    page.fill("#channels", "CD31=0,VEGF=1")
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_have_text("two.ome.tif", timeout=30_000)
+    with server.client() as client:
+        answer = client.get(f"/v1/analyses/{page.url.rpartition('#')[2]}").json()
+    region = answer["record"]["regions"][0]
+    page.evaluate("document.querySelectorAll('#result details').forEach(each => each.open = true)")
+    rows = page.locator("#result th[title]").evaluate_all(
+        "all => all.map(head => [head.title, head.closest('tr').innerText])"
+    )
+    shown = dict(rows)
+    parts = ("vessels", "cells", "association")
+    held = [pair for part in parts for pair in leaves(part, region[part])]
+    held = [pair for pair in held if ".box_um." not in pair[0]]
+    assert len(held) > 40
+    assert {path for path, _ in held} <= set(shown)
+    lacunarity = region["vessels"]["lacunarity"]
+    for index, (side, value) in enumerate(
+        zip(lacunarity["box_um"], lacunarity["value"], strict=True)
+    ):
+        row = shown[f"vessels.lacunarity.value.{index}"]
+        assert f"{side:g} µm" in row
+        assert (f"{value:.3f}" if value is not None else "Not available: ") in row
+    quality = answer["record"]["quality"]
+    assert f"{quality['focus']['value']} µm" in shown["quality.focus.value"]
+    assert f"at most {quality['focus']['limit']:g} µm" in shown["quality.focus.value"]
+    for name in ("unevenness", "vignetting"):
+        assert f"quality.background_od.{name}" in shown
 
 
 def test_regions_are_compared_and_other_programs_stand_beside(page: Page) -> None:
