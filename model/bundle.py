@@ -71,7 +71,10 @@ class BundleMetadata:
         stride = 2**self.depth
         problems = []
         if self.targets != CHANNELS:
-            problems.append(f"its targets are {self.targets}, this version runs {CHANNELS}")
+            problems.append(
+                f"its targets are {', '.join(self.targets)}, this version runs "
+                f"{', '.join(CHANNELS)}: use a bundle that this version exported"
+            )
         if not (math.isfinite(self.mpp_um) and self.mpp_um > 0):
             problems.append(f"its mpp_um is {self.mpp_um}")
         if self.tile_px < stride or self.tile_px % stride or self.halo_px % stride:

@@ -13,6 +13,7 @@ from training.charts import (
     Group,
     agreement_figure,
     group_name,
+    in_order,
     png,
     reliability_figure,
     sights_figure,
@@ -20,10 +21,10 @@ from training.charts import (
 from training.densities import DENSITIES
 from training.evaluate import Evaluation
 from training.instances import INSTANCE_SCORE_NAMES
-from training.kinds import KIND_TITLES, KINDS, Kind, full_name, sources_of
+from training.kinds import KIND_TITLES, KINDS, Kind, full_name, short_name, sources_of, trained_on
 from training.score_table import interval, number, score_cells, with_interval
 from training.scores import SCORE_NAMES
-from training.wording import agreement_cells
+from training.wording import TRAINED_ON, agreement_cells
 
 CARD_NAME = "MODEL_CARD.md"
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
@@ -131,12 +132,6 @@ _PLAIN = (
 )
 
 
-def _all_trained_on(recipe: Mapping[str, Any]) -> bool:
-    """Say whether VessMAP was trained on without a part of it to judge by."""
-    data = recipe["data"]
-    return "vessmap" in data["shares"] and data.get("vessmap_val_fraction") == 0
-
-
 def _steps(recipe: Mapping[str, Any]) -> str:
     """Return how many steps were trained, beside the recipe's number where a run ended earlier."""
     planned = recipe["run"]["steps"]
@@ -152,16 +147,18 @@ def _scored(evaluation: Evaluation, kind: Kind, folder: Path, recipe: Mapping[st
     """Return the card's part on one kind of source, writing its pictures."""
     sources = evaluation.scores["sources"]
     names = sources_of(kind, sources)
-    groups = [(source, target) for source in names for target in sources[source]]
+    groups = in_order((source, target) for source in names for target in sources[source])
     lines = [f"### {KIND_TITLES[kind]}", ""]
     if groups:
+        learnt = [full_name(name) for name in names if name in trained_on(recipe)]
+        lines += [f"**{name}:** {TRAINED_ON}\n" for name in learnt]
         lines += _score_table(groups, sources)
         lines += _agreement_table(groups, sources)
         lines += _calibration_table(groups, sources)
         lines += _pictures(evaluation, kind, groups, folder)
     else:
         _remove_pictures(folder, kind)
-        never = kind == "real" and _all_trained_on(recipe)
+        never = kind == "real" and bool(trained_on(recipe))
         lines += [_ALL_TRAINED_ON if never else "None.", ""]
     return "\n".join(lines) + "\n"
 
@@ -192,7 +189,7 @@ def _agreement_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> lis
         found = sources[source][target]["agreement"]
         for density in DENSITIES[target]:
             cells = agreement_cells(density, found[density.name])
-            lines.append(_row(full_name(source), *cells.values()))
+            lines.append(_row(short_name(source), *cells.values()))
     return [*lines, ""]
 
 
@@ -202,7 +199,7 @@ def _calibration_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> l
         found = sources[source][target]["calibration"]
         errors = [with_interval(found[n]["ece"], digits=4) for n in ("calibrated", "uncalibrated")]
         temperatures = [number(found[name], 2) for name in ("temperature", "best_temperature")]
-        lines.append(_row(full_name(source), target, temperatures[0], *errors, temperatures[1]))
+        lines.append(_row(short_name(source), target, temperatures[0], *errors, temperatures[1]))
     return [*lines, ""]
 
 

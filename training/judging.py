@@ -22,6 +22,7 @@ from training.calibration import LogitTally, tally_probabilities
 from training.densities import Amounts, cell_amounts, vessel_amounts
 from training.fields import Field, ImageTiles
 from training.instances import InstanceTally, tally_instances
+from training.kinds import trained_on
 from training.scores import MaskTally, tally_masks
 from training.tally import Tally
 
@@ -47,7 +48,8 @@ class Judged:
     tile_px, halo_px
         Side of the part of a prediction that is kept, and what is read around it.
     described
-        What the evaluation says of it: name, version, hash.
+        What the evaluation says of it: name, version, hash, and the sources (``trained_on``) of
+        which training held nothing back.
     """
 
     predict: Predict
@@ -69,7 +71,12 @@ class Judged:
             dict(metadata.temperature),
             metadata.tile_px,
             metadata.halo_px,
-            {"name": metadata.name, "version": metadata.version, "sha256": bundle.sha256},
+            {
+                "name": metadata.name,
+                "version": metadata.version,
+                "sha256": bundle.sha256,
+                "trained_on": list(trained_on(metadata.recipe)),
+            },
         )
 
     def level(self, target: str) -> int:

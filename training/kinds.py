@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
 
 Kind = Literal["real", "half_real", "synthetic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,6 +30,13 @@ def kind_of(source: str) -> Kind:
 def sources_of(kind: Kind, sources: Iterable[str]) -> list[str]:
     """Return the sources of one kind, in their order."""
     return [source for source in sources if kind_of(source) == kind]
+
+
+def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sources of which a recipe learnt from everything that was at hand."""
+    data = recipe.get("data", {})
+    whole = "vessmap" in data.get("shares", {}) and data.get("vessmap_val_fraction") == 0
+    return ("vessmap", "rerendered") if whole else ()
 
 
 def full_name(source: str) -> str:

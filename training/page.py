@@ -18,6 +18,7 @@ from training.charts import (
     Group,
     agreement_figure,
     group_name,
+    in_order,
     png,
     reliability_figure,
     score_figure,
@@ -29,7 +30,7 @@ from training.errors import DataError
 from training.evaluate import Evaluation, Progress
 from training.judging import ImageScore
 from training.kinds import KIND_TITLES, KINDS, full_name, sources_of
-from training.wording import agreement_cells, drawn, sentences
+from training.wording import TRAINED_ON, agreement_cells, drawn, sentences
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -86,7 +87,7 @@ def _sections(evaluation: Evaluation, progress: Progress | None) -> list[dict[st
     sections = []
     for done, kind in enumerate(kinds, start=1):
         names = sources_of(kind, sources)
-        groups = [(source, target) for source in names for target in sources[source]]
+        groups = in_order((source, target) for source in names for target in sources[source])
         worst = [score for score in evaluation.worst if score.source in names]
         sections.append({"title": KIND_TITLES[kind], **_section(evaluation.scores, groups, worst)})
         if progress:
@@ -99,7 +100,7 @@ def _section(
 ) -> dict[str, Any]:
     sources, images = scores["sources"], scores["images"]
     return {
-        "groups": [_group(group, sources[group[0]][group[1]]) for group in groups],
+        "groups": [_group(group, sources[group[0]][group[1]], scores["model"]) for group in groups],
         "score_picture": _uri(score_figure(images, groups)),
         "agreement_picture": _uri(agreement_figure(images, groups, sources)),
         "reliability_picture": _uri(reliability_figure(groups, sources)),
@@ -107,19 +108,20 @@ def _section(
     }
 
 
-def _group(group: Group, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _group(group: Group, summary: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     source, target = group
+    told = sentences(target, summary)
     return {
         "name": group_name(group),
         "title": target_words(target)[0].upper() + target_words(target)[1:],
         "source": full_name(source),
         "drawn": drawn(summary),
-        "sentences": sentences(target, summary),
+        "warning": TRAINED_ON if source in model.get("trained_on", ()) else "",
+        "sentences": [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in told],
         "agreement": [
             agreement_cells(density, summary["agreement"][density.name])
             for density in DENSITIES[target]
         ],
-        "worst": summary["worst"],
     }
 
 

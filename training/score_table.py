@@ -20,8 +20,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def short_number(value: float | None) -> str:
-    """Return a number with three digits that count, for quantities of any size."""
-    return NOTHING if value is None else f"{value:.3g}".replace("-", "−")
+    """Return a number with three digits that count, or whole from 100 on."""
+    if value is None:
+        return NOTHING
+    return f"{value:#.3g}".replace("-", "−") if abs(value) < 99.95 else _whole(value)
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}".replace("-", "−")
 
 
 def with_interval(entry: Mapping[str, Any] | None, key: str = "value", digits: int = 3) -> str:

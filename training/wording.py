@@ -9,6 +9,10 @@ from typing import Any
 from training.densities import DENSITIES, Density
 from training.score_table import NOTHING, interval, number, short_number
 
+TRAINED_ON = (
+    "The model learnt from all images of this source that were at hand: of those, this says how "
+    "well they were learnt, not how new images fare."
+)
 # The limits of Koo & Li 2016, doi 10.1016/j.jcm.2016.02.012.
 _ICC_WORDS = ((0.9, "excellent"), (0.75, "good"), (0.5, "moderate"), (-math.inf, "poor"))
 

@@ -32,6 +32,7 @@ from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
 from training.page import write_page
 from training.summary import WORST_LISTED
+from training.wording import TRAINED_ON
 
 SEVEN = list("abcdefg")
 VESSEL, CELLS = "vessmap", "synthetic_brightfield_cells"
@@ -167,6 +168,14 @@ def test_the_page_needs_nothing_else(faulty: Evaluation, tmp_path: Path):
     assert len(faulty.worst) <= 12
 
 
+def test_images_that_were_learnt_from_are_no_proof(faulty: Evaluation, tmp_path: Path):
+    """Where training held nothing of a source back, the page says so beside its scores."""
+    model = faulty.scores["model"] | {"trained_on": [VESSEL]}
+    learnt = dataclasses.replace(faulty, scores={**faulty.scores, "model": model})
+    write_page(learnt, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count(TRAINED_ON) == 1
+
+
 def test_names_from_files_are_not_markup(folders: list[Path], faulty: Evaluation, tmp_path: Path):
     """An animal named like markup is text on the page."""
     worst = [dataclasses.replace(score, image="<b>x</b>") for score in faulty.worst]
@@ -185,6 +194,8 @@ def test_the_card_takes_it_all(faulty: Evaluation, tmp_path: Path):
     )
     assert "| Area fraction |" in real
     assert "−0.0312" in real
+    assert TRAINED_ON in real  # as the shipped recipe says of VessMAP
+    assert TRAINED_ON not in synthetic
     assert "ICC(A,1)" in real
     assert "ECE" in real
     assert "None." in half_real
@@ -310,4 +321,5 @@ def test_a_bundle_of_other_targets_is_refused(manifest: Path, tmp_path: Path):
     done = command(path, "--data", manifest)
     assert done.exit_code == 2
     assert "tumour" in done.stderr
+    assert "use a bundle that this version exported" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
