@@ -74,7 +74,9 @@ class TileDataset(Dataset[TileItem]):
     ) -> None:
         self.folder = Path(folder)
         if not (self.folder / "tiles.csv").is_file():
-            raise BuildError(f"{folder} holds no tiles.csv; run `angiometry data build` first")
+            raise BuildError(
+                f"{folder} holds no tiles.csv; run `angiometry data build` first", "tiles"
+            )
         if split not in SPLITS:
             raise BuildError(f"split {split!r} is not one of {', '.join(SPLITS)}", "split")
         described = json.loads((self.folder / "tiles.json").read_text(encoding="utf-8"))
