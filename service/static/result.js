@@ -133,7 +133,7 @@ function tables(record, region) {
     .filter(([, rows]) => rows.length);
   const missing = record.uncertainty.find((entry) => entry.region === region.name && entry.reason);
   const note = intervals.size && [...intervals.values()].some((entry) => entry.ci95_low !== null)
-    ? "The interval says how far the density of an equal stretch of the same tissue might lie. It is not the error of the outlines, nor the spread between sections or animals."
+    ? "The interval says where the density of the tissue at large probably lies, of which this is a piece. It is not the error of the outlines, nor the spread between sections or animals."
     : missing ? `No interval: ${missing.reason}.` : "";
   return [...groups.flatMap(([title, rows, part]) => [element("table", {}, element("caption", {}, title),
     element("thead", { class: "visually-hidden" }, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
