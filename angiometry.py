@@ -168,17 +168,27 @@ def train(
         int,
         typer.Option(help="Processes that make tiles; the processor's cores by default.", min=0),
     ] = 0,
+    devices: Annotated[
+        int, typer.Option(help="Graphics cards, or else processes, that share a batch.", min=1)
+    ] = 1,
 ) -> None:
     """Train a network as a recipe says."""
+    if start and resume:
+        typer.echo(
+            "error: from: --resume goes on with the run's own weights; leave one out", err=True
+        )
+        raise typer.Exit(2)
     with _plain_errors():
         from training.recipe import read_recipe
-        from training.run import read_start
+        from training.run import check_folder, read_start
         from training.run import train as run
         from training.sources import prepare_tiles
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         plan = read_recipe(recipe)
-        given = read_start(start) if start else None  # what is wrong with it shows before the tiles
+        # What is wrong with either shows before the tiles are made.
+        check_folder(out / plan.name, resume=resume)
+        given = read_start(start) if start else None
         folders = prepare_tiles(
             plan,
             tiles or out / "tiles",
@@ -188,7 +198,7 @@ def train(
             progress=progress,
         )
     with _plain_errors():
-        best = run(plan, folders, out / plan.name, start=given, resume=resume)
+        best = run(plan, folders, out / plan.name, start=given, resume=resume, devices=devices)
     typer.echo(f"best checkpoint: {best}")
     typer.echo("tiles: " + " ".join(f"--tiles {folder}" for folder in folders))
 

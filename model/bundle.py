@@ -19,6 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from model.errors import BundleError
+from model.files import write_whole
 from model.targets import CHANNELS
 
 METADATA_KEY = "angiometry"
@@ -111,9 +112,7 @@ def write_bundle(network: onnx.ModelProto, metadata: BundleMetadata, path: Path)
     if content.count(_NO_DIGEST.encode()) != 1:
         raise BundleError("the network holds a text that looks like an empty digest; rename it")
     digest = hashlib.sha256(content).hexdigest()
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content.replace(_NO_DIGEST.encode(), digest.encode()))
-    partial.replace(path)
+    write_whole(path, content.replace(_NO_DIGEST.encode(), digest.encode()))
     return load_bundle(path)
 
 

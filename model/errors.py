@@ -4,6 +4,8 @@ ModelError(ValueError)
 ├── MarkerError      a marker that no target belongs to
 ├── BundleError      a file that is no trustworthy bundle
 └── ExportError      an export that does not repeat its checkpoint
+
+StorageError(OSError)  a file that cannot be written whole
 """
 
 from __future__ import annotations
@@ -31,3 +33,9 @@ class BundleError(ModelError):
 
 class ExportError(ModelError):
     """An exported network does not repeat the checkpoint it came from."""
+
+
+class StorageError(OSError):
+    """A file cannot be written; what lay under its name before is untouched."""
+
+    field = "out"

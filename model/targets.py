@@ -106,5 +106,7 @@ def centre_distance(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         box[rows[members] - y0 + 1, columns[members] - x0 + 1] = 1
         distance = cv2.distanceTransform(box, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         inside = distance[rows[members] - y0 + 1, columns[members] - x0 + 1]
+        # OpenCV 5 rounds a root by how its memory happens to lie; its square is a whole number.
+        inside = np.sqrt(np.rint(inside**2))
         depth[rows[members], columns[members]] = inside / inside.max()
     return depth

@@ -1,7 +1,8 @@
 """Losses over target channels, masked by what was annotated.
 
 Letters: N batch, K target channels, H, W pixels. A weight (N, K, H, W) is 1 where a pixel of a
-channel was annotated and 0 elsewhere.
+channel was annotated and 0 elsewhere. Every ratio is one of sums over the batch; `total` adds these
+up over the processes that share a batch.
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from model.targets import CHANNELS, VEGF_CELL_CENTRE, VESSEL
+from training.processes import Total
 from training.recipe import LossConfig
 
 _SMOOTH = 1.0  # a pixel: keeps the ratio defined where a target is absent
+
+
+def alone(value: Tensor) -> Tensor:
+    """Return the sum over one process: `value`."""
+    return value
 
 
 class SegmentationLoss(nn.Module):
@@ -34,14 +41,19 @@ class SegmentationLoss(nn.Module):
         is_class = torch.tensor([name != VEGF_CELL_CENTRE for name in CHANNELS])
         self.register_buffer("is_class", is_class, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, logits: Tensor, target: Tensor, weight: Tensor, total: Total = alone
+    ) -> dict[str, Tensor]:
         """Return each weighted loss by name, and their sum as ``loss``; all are (N, K, H, W)."""
         probabilities = torch.sigmoid(logits)
         terms = {
-            "bce": self.config.bce * masked_bce(logits, target, weight),
+            "bce": self.config.bce * masked_bce(logits, target, weight, total),
             "dice": self.config.dice
             * soft_dice_loss(
-                probabilities[:, self.is_class], target[:, self.is_class], weight[:, self.is_class]
+                probabilities[:, self.is_class],
+                target[:, self.is_class],
+                weight[:, self.is_class],
+                total,
             ),
         }
         if self.config.centre_line:
@@ -52,37 +64,46 @@ class SegmentationLoss(nn.Module):
                 target[:, pick],
                 weight[:, pick],
                 self.config.centre_line_iterations,
+                total,
             )
         return terms | {"loss": torch.stack(list(terms.values())).sum()}
 
 
-def masked_bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def masked_bce(logits: Tensor, target: Tensor, weight: Tensor, total: Total = alone) -> Tensor:
     """Return the mean cross-entropy over annotated pixels; 0 if there are none."""
     loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (loss * weight).sum() / weight.sum().clamp(min=1)
+    return total((loss * weight).sum()) / total(weight.sum()).clamp(min=1)
 
 
-def soft_dice_loss(probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def soft_dice_loss(
+    probabilities: Tensor, target: Tensor, weight: Tensor, total: Total = alone
+) -> Tensor:
     """Return 1 − soft Dice, averaged over the channels that are annotated anywhere in the batch."""
     dims = (0, 2, 3)
-    both = (probabilities * target * weight).sum(dims)
-    either = ((probabilities + target) * weight).sum(dims)
-    present = (weight.sum(dims) > 0).to(probabilities.dtype)
+    both = total((probabilities * target * weight).sum(dims))
+    either = total(((probabilities + target) * weight).sum(dims))
+    present = (total(weight.sum(dims)) > 0).to(probabilities.dtype)
     dice = (2 * both + _SMOOTH) / (either + _SMOOTH)
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
 
 
 def centre_line_loss(
-    probabilities: Tensor, target: Tensor, weight: Tensor, iterations: int
+    probabilities: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    iterations: int,
+    total: Total = alone,
 ) -> Tensor:
     """Return 1 − centre-line Dice of annotated pixels over the batch; 0 where none is annotated."""
-    if not bool((weight > 0).any()):
+    if not bool(total(weight.sum()) > 0):
         return probabilities.sum() * 0.0
     predicted, true = probabilities * weight, target * weight
     predicted_line = soft_skeleton(predicted, iterations)
     true_line = soft_skeleton(true, iterations)
-    precision = ((predicted_line * true).sum() + _SMOOTH) / (predicted_line.sum() + _SMOOTH)
-    sensitivity = ((true_line * predicted).sum() + _SMOOTH) / (true_line.sum() + _SMOOTH)
+    hit, line = total((predicted_line * true).sum()), total(predicted_line.sum())
+    met, true_sum = total((true_line * predicted).sum()), total(true_line.sum())
+    precision = (hit + _SMOOTH) / (line + _SMOOTH)
+    sensitivity = (met + _SMOOTH) / (true_sum + _SMOOTH)
     return 1 - 2 * precision * sensitivity / (precision + sensitivity)
 
 

@@ -16,7 +16,8 @@ from torchmetrics import Metric
 from model.targets import CHANNELS, VEGF_CELL, VESSEL
 from model.unet import UNet, UNetConfig
 from training.errors import RecipeError
-from training.losses import SegmentationLoss
+from training.losses import SegmentationLoss, alone
+from training.processes import Total, total
 from training.recipe import Recipe, recipe_from_dict
 
 MONITORED = "val/dice"
@@ -33,7 +34,7 @@ class Start:
 
 
 class TileDice(Metric):
-    """Mean Dice over tiles that hold the target, at probability 0.5; adds up over processes."""
+    """Mean Dice over tiles that hold the target, at probability 0.5, over all processes' tiles."""
 
     full_state_update = False
     total: Tensor
@@ -54,8 +55,8 @@ class TileDice(Metric):
         self.tiles += counted.sum()
 
     def compute(self) -> Tensor:
-        """Return the mean; 0 if no tile held the target."""
-        return self.total / self.tiles.clamp(min=1)
+        """Return the mean; not a number if no tile of any process held the target."""
+        return self.total / self.tiles
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -119,7 +120,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         """Return the loss of one batch."""
-        terms = self._losses(self(batch["image"]).float(), batch)
+        terms = self._losses(self(batch["image"]).float(), batch, total)
         for name, value in terms.items():
             self.log(f"train/{name}", value, prog_bar=name == "loss", on_step=True)
         return terms["loss"]
@@ -128,7 +129,8 @@ class SegmentationModule(lightning.LightningModule):
         """Score one batch."""
         logits = self(batch["image"]).float()
         size = len(logits)
-        loss = self._losses(logits, batch)["loss"]
+        # Processes may validate unequally many batches: each for itself.
+        loss = self._losses(logits, batch, alone)["loss"]
         self.log("val/loss", loss, batch_size=size, sync_dist=True)
         for name in SCORED:
             channel = CHANNELS.index(name)
@@ -141,10 +143,9 @@ class SegmentationModule(lightning.LightningModule):
         means = []
         for name in SCORED:
             metric = cast(TileDice, self.scores[name])
-            seen = bool(metric.tiles > 0)
             value = metric.compute()
             metric.reset()
-            if seen:
+            if not torch.isnan(value):
                 means.append(value)
                 self.log(f"val/dice_{name}", value, prog_bar=True)
         self.log(MONITORED, torch.stack(means).mean() if means else torch.zeros(()))
@@ -156,15 +157,18 @@ class SegmentationModule(lightning.LightningModule):
             self.network.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, run.learning_rate, total_steps=run.steps, pct_start=run.warmup_fraction
+            optimizer,
+            run.learning_rate,
+            total_steps=run.epochs * run.epoch_steps,
+            pct_start=run.warmup_fraction,
         )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _losses(self, logits: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = self.loss(logits, batch["target"], _weight(batch))
+    def _losses(self, logits: Tensor, batch: dict[str, Any], add: Total) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = self.loss(logits, batch["target"], _weight(batch), add)
         return terms
 
 

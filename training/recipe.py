@@ -6,6 +6,7 @@ Unknown keys are errors: a misspelt setting that is silently ignored costs a day
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -27,7 +28,7 @@ SOURCES = (
 )
 """Where tiles may come from: own images, VessMAP, its renderings, synthetic sections."""
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,13 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Optimiser, length and machinery of the run; one epoch is `steps_per_epoch` steps."""
+    """Optimiser, length and machinery of the run; one epoch is `steps_per_epoch` steps.
+
+    A run has whole epochs: `steps` are rounded up to them.
+
+    `precision` ``auto`` is bfloat16 where the machine multiplies it, else 32 bits: see
+    `training.precision`.
+    """
 
     steps: int = 1500
     steps_per_epoch: int = 100
@@ -118,9 +125,19 @@ class RunConfig:
     ema_decay: float = 0.995
     ema_from_step: int = 200
     patience_epochs: int = 10
-    precision: Precision = "bf16-mixed"
+    precision: Precision = "auto"
     loader_workers: int = 1
     seed: int = 1
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch; the whole run where that is shorter."""
+        return min(self.steps, self.steps_per_epoch)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return math.ceil(self.steps / self.epoch_steps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,11 +25,20 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datasets.build import manifest_hash
 from model.bundle import find_bundle, load_bundle
+from model.files import is_no_room, storage_error
 from model.restore import restore_network
+from training.checkpoints import WholeFiles
 from training.errors import CheckpointError, TrainingError
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
+from training.precision import best_precision, followed
+from training.processes import OneMachine, ShareNormalisation, together
 from training.recipe import Recipe
-from training.stream import channel_statistics, training_loader, validation_loader
+from training.stream import (
+    channel_statistics,
+    check_classes,
+    training_loader,
+    validation_loader,
+)
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
@@ -40,6 +49,7 @@ _NOISE = (
     ".*does not have many workers",  # the recipe says how many
     ".*treespec, LeafSpec",  # torch about itself, through Lightning
     r"Found \d+ module\(s\) in eval mode",  # normalisations that a restored bundle keeps
+    r"It is recommended to use `self.log\(.*sync_dist",  # what is logged has been added up already
     "Detected call of `lr_scheduler.step",  # of the averaged copy, which has no optimiser
 )
 
@@ -51,9 +61,12 @@ def train(
     *,
     start: Start | None = None,
     resume: bool = False,
+    devices: int = 1,
     stop_after_epochs: int | None = None,
 ) -> Path:
     """Train as `recipe` says and return the best checkpoint.
+
+    Losses and weights are those of one process, to rounding, whatever `devices` is.
 
     Parameters
     ----------
@@ -65,38 +78,79 @@ def train(
         Weights to start from instead of random ones, see `read_start`.
     resume
         Go on from `last.ckpt`. Without it, a folder that holds a run is refused.
+    devices
+        Graphics cards, or where there are none processes, that share each batch.
     stop_after_epochs
         End before the recipe does, as if stopped there; `resume` then goes on.
 
     Raises
     ------
     TrainingError
-        If `out_dir` already holds a run and `resume` is not set, or the other way round.
+        If `check_folder` refuses, or the tiles cannot be trained on.
+    StorageError
+        If there is no room for a checkpoint; the last one is whole then.
     """
-    last = out_dir / LAST
-    if last.exists() and not resume:
-        raise TrainingError(f"{out_dir} already holds a run; give --resume or another --out", "out")
-    if resume and not last.exists():
-        raise TrainingError(f"{out_dir} holds no {LAST} to resume from; leave --resume out", "out")
+    check_folder(out_dir, resume=resume)
+    job = _Job(followed(recipe), tuple(folders), out_dir, start, resume, devices, stop_after_epochs)
+    if devices == 1:
+        _fit(job)
+    else:
+        together(_fit, job, devices)
+    return out_dir / BEST
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    recipe: Recipe
+    folders: tuple[Path, ...]
+    out_dir: Path
+    start: Start | None
+    resume: bool
+    devices: int
+    stop_after_epochs: int | None
+
+
+def _fit(job: _Job, meeting: Path | None = None) -> None:
+    """Train, alone or as one of several processes that meet at `meeting`."""
     # Determinism stays; filling every fresh tensor with NaN, which it brings, halves the speed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    lightning.seed_everything(recipe.run.seed, workers=True, verbose=False)
-    tiles = tiles_sha256(folders)
-    if resume:  # a damaged file is named before anything starts
-        module = continued_module(recipe, load_checkpoint(last), tiles)
-    elif start:  # keeps the statistics of the tiles that it was trained on
-        module = new_module(recipe, (), (), tiles, start)
-    else:
-        module = new_module(recipe, *channel_statistics(folders), tiles)
-    with _only_what_matters():
-        _trainer(recipe, out_dir, stop_after_epochs).fit(
-            module,
-            training_loader(recipe, folders),
-            validation_loader(recipe, folders),
-            ckpt_path=str(last) if resume else None,
-            weights_only=True,
-        )
-    return out_dir / BEST
+    lightning.seed_everything(job.recipe.run.seed, workers=True, verbose=False)
+    module, done = _module(job)
+    loaders = (
+        training_loader(job.recipe, job.folders, job.devices, done),
+        validation_loader(job.recipe, job.folders, job.devices),
+    )
+    check_classes(job.folders)
+    last = str(job.out_dir / LAST) if job.resume else None
+    with _only_what_matters(), _room_needed(job.out_dir):
+        trainer = _trainer(job, meeting)
+        trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+
+
+def check_folder(out_dir: Path, *, resume: bool = False) -> None:
+    """Refuse a folder that already holds a run, or to resume where none is.
+
+    Raises
+    ------
+    TrainingError
+        If so.
+    """
+    held = (out_dir / LAST).exists()
+    if held and not resume:
+        raise TrainingError(f"{out_dir} already holds a run; give --resume or another --out", "out")
+    if resume and not held:
+        raise TrainingError(f"{out_dir} holds no {LAST} to resume from; leave --resume out", "out")
+
+
+def _module(job: _Job) -> tuple[SegmentationModule, int]:
+    """Return what is to be trained, and the steps that it was trained for."""
+    tiles = tiles_sha256(job.folders)
+    if job.resume:  # a damaged file is named before anything starts
+        saved = load_checkpoint(job.out_dir / LAST)
+        return continued_module(job.recipe, saved, tiles), saved.trained_steps
+    if job.start:  # keeps the statistics of the tiles that it was trained on
+        return new_module(job.recipe, (), (), tiles, job.start), 0
+    return new_module(job.recipe, *channel_statistics(job.folders), tiles), 0
 
 
 def read_start(name: str) -> Start:
@@ -165,17 +219,29 @@ def _only_what_matters() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _trainer(recipe: Recipe, out_dir: Path, stop_after_epochs: int | None) -> lightning.Trainer:
-    run = recipe.run
+@contextmanager
+def _room_needed(out_dir: Path) -> Iterator[None]:
+    """Name `out_dir` where a log finds no room; a checkpoint names itself."""
+    try:
+        yield
+    except OSError as error:
+        if not is_no_room(error):
+            raise
+        raise storage_error(out_dir, error) from error
+
+
+def _trainer(job: _Job, meeting: Path | None) -> lightning.Trainer:
+    run, out_dir = job.recipe.run, job.out_dir
     callbacks: list[Callback] = [
         ModelCheckpoint(
             out_dir,
             filename=Path(BEST).stem,
             monitor=MONITORED,
             mode="max",
-            save_last=True,
             enable_version_counter=False,
         ),
+        # One of its own: Lightning's `save_last` writes only where the best one is written.
+        ModelCheckpoint(out_dir, filename=Path(LAST).stem, enable_version_counter=False),
         EarlyStopping(
             MONITORED,
             mode="max",
@@ -189,12 +255,16 @@ def _trainer(recipe: Recipe, out_dir: Path, stop_after_epochs: int | None) -> li
     ]
     return lightning.Trainer(
         accelerator="auto",
-        precision=run.precision,
-        max_steps=run.steps,
-        max_epochs=stop_after_epochs or math.ceil(run.steps / run.steps_per_epoch),
+        devices=job.devices,
+        strategy="auto" if meeting is None else OneMachine(meeting),
+        plugins=[WholeFiles(), *([] if meeting is None else [ShareNormalisation()])],
+        use_distributed_sampler=False,  # the loaders share the tiles themselves
+        precision=best_precision() if run.precision == "auto" else run.precision,
+        # Counted in epochs: given steps, Lightning takes a resumed run one epoch too far.
+        max_epochs=job.stop_after_epochs or run.epochs,
         callbacks=callbacks,
         logger=[CSVLogger(out_dir, name="logs"), TensorBoardLogger(out_dir, name="tensorboard")],
-        log_every_n_steps=min(10, run.steps_per_epoch),
+        log_every_n_steps=min(10, run.epoch_steps),
         num_sanity_val_steps=0,
         default_root_dir=out_dir,
         gradient_clip_val=1.0,

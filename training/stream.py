@@ -16,8 +16,10 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from datasets.errors import BuildError
 from datasets.rows import Split
 from datasets.tiles import TileDataset, TileItem
+from model.targets import CHANNELS
 from training.augment import Augmentation
-from training.errors import DataError
+from training.errors import DataError, RecipeError
+from training.processes import place
 from training.recipe import Recipe
 
 
@@ -58,51 +60,92 @@ class TileStream(Dataset[TileItem]):
 class EpochSampler(Sampler[int]):
     """Numbers the draws of one epoch; every epoch goes on where the last one ended.
 
-    Lightning calls `set_epoch` and, with several processes, deals the numbers out among them.
+    Lightning calls `set_epoch`, but where a run is resumed only after workers have begun to draw:
+    `epoch` says then where it goes on. Of several processes each takes every so-manieth number, so
+    that their batches together are those of one process.
     """
 
-    def __init__(self, draws_per_epoch: int) -> None:
+    def __init__(self, draws_per_epoch: int, epoch: int = 0) -> None:
         self._draws = draws_per_epoch
-        self._epoch = 0
+        self._epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next, from 0."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
+        number, processes = place()
         start = self._epoch * self._draws
-        return iter(range(start, start + self._draws))
+        return iter(range(start + number, start + self._draws, processes))
 
     def __len__(self) -> int:
-        return self._draws
+        return self._draws // place()[1]
 
 
-def training_loader(recipe: Recipe, folders: Sequence[Path]) -> DataLoader[TileItem]:
-    """Return the loader of augmented training tiles."""
+class ShareSampler(Sampler[int]):
+    """Numbers this process's share of `count` tiles, each tile once over all processes."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[int]:
+        number, processes = place()
+        return iter(range(number, self._count, processes))
+
+    def __len__(self) -> int:
+        return len(range(place()[0], self._count, place()[1]))
+
+
+def training_loader(
+    recipe: Recipe, folders: Sequence[Path], processes: int = 1, trained_steps: int = 0
+) -> DataLoader[TileItem]:
+    """Return the loader of augmented training tiles, a batch of which `processes` share.
+
+    It goes on after `trained_steps`, which end an epoch.
+
+    Raises
+    ------
+    RecipeError
+        If a batch cannot be shared evenly.
+    """
     run, data = recipe.run, recipe.data
+    if run.batch_size % processes:
+        raise RecipeError(
+            f"run.batch_size is {run.batch_size}; make it a multiple of the {processes} devices"
+        )
     stream = TileStream(folders, Augmentation(recipe.augment), data.shares, run.seed, data.tile_px)
     return DataLoader(
         stream,
-        batch_size=run.batch_size,
-        sampler=EpochSampler(run.steps_per_epoch * run.batch_size),
+        batch_size=run.batch_size // processes,
+        sampler=EpochSampler(run.epoch_steps * run.batch_size, trained_steps // run.epoch_steps),
         num_workers=run.loader_workers,
         persistent_workers=False,  # workers see the epoch that the sampler was told
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def validation_loader(recipe: Recipe, folders: Sequence[Path]) -> DataLoader[TileItem]:
-    """Return the loader of validation tiles, unchanged, each once.
+def validation_loader(
+    recipe: Recipe, folders: Sequence[Path], processes: int = 1
+) -> DataLoader[TileItem]:
+    """Return the loader of validation tiles, unchanged, each once over all processes.
 
     Raises
     ------
     DataError
-        If no folder has a validation tile.
+        If no folder has a validation tile, or there are fewer than processes.
     """
     parts = tiles_of_split(folders, recipe.data.tile_px)
     tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
+    if len(tiles) < processes:
+        raise DataError(
+            f"{len(tiles)} validation tiles cannot be shared by {processes} devices; use fewer",
+            field="devices",
+        )
     return DataLoader(
-        tiles, batch_size=recipe.run.batch_size, num_workers=recipe.run.loader_workers
+        tiles,
+        batch_size=recipe.run.batch_size // processes,
+        sampler=ShareSampler(len(tiles)),
+        num_workers=recipe.run.loader_workers,
     )
 
 
@@ -141,6 +184,42 @@ def channel_statistics(
     # A channel that is zero throughout (no residual in fluorescence) must not be divided by zero.
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
     return tuple(round(float(v), 5) for v in mean), tuple(round(float(v), 5) for v in std)
+
+
+def check_classes(folders: Sequence[Path]) -> None:
+    """Refuse training tiles that show a target nowhere, or show nothing but it.
+
+    From such tiles a network learns one answer for every pixel. Reading ends where both were seen.
+
+    Raises
+    ------
+    DataError
+        If every annotated pixel of a target, over all folders, is the same.
+    """
+    seen: dict[str, set[bool]] = {}
+    for tiles in (TileDataset(folder, "train") for folder in folders):
+        for index, row in enumerate(tiles.rows):
+            named = row["targets"].split("+")
+            if all(len(seen.get(target, ())) == 2 for target in named):
+                continue
+            item = tiles[index]
+            learnt = item["weight"][0] > 0
+            for target in named:
+                values = item["target"][CHANNELS.index(target)][learnt].numpy() > 0
+                seen.setdefault(target, set()).update(np.unique(values).tolist())
+    for target, classes in seen.items():
+        if classes == {False}:
+            raise DataError(
+                f"no training tile shows any {target}; outline some, or take {target} out of "
+                "the manifest's targets",
+                "data",
+            )
+        if classes == {True}:
+            raise DataError(
+                f"every annotated pixel of the training tiles is {target}; draw the areas that "
+                "were annotated, background included, and check that no mask is inverted",
+                "data",
+            )
 
 
 def _chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from model.targets import CHANNELS, VESSEL
+from model.unet import UNet, UNetConfig
 from training.losses import (
     SegmentationLoss,
     centre_line_loss,
@@ -96,3 +98,27 @@ def test_the_sum_is_the_sum_of_its_terms():
     )
     total = terms.pop("loss")
     assert total == pytest.approx(float(sum(terms.values())), rel=1e-5)
+
+
+def test_what_is_drawn_where_nobody_annotated_changes_no_bit() -> None:
+    """Other targets beyond the annotated area, and in a channel that was not, change nothing.
+
+    Neither the loss nor the gradient of any weight of a whole network: vessels of half a tile.
+    """
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(base=4, depth=2)).eval()
+    image = torch.rand(2, 3, 32, 32)
+    weight = torch.zeros(2, 3, 32, 32)
+    weight[:, CHANNELS.index(VESSEL), :, :16] = 1
+    target = (torch.rand(2, 3, 32, 32) > 0.7).float()
+    other = torch.where(weight > 0, target, 1 - target)
+    loss = SegmentationLoss(LossConfig(centre_line=0.5, centre_line_iterations=2))
+    found = []
+    for drawn in (target, other):
+        network.zero_grad()
+        terms = loss(network(image), drawn, weight)
+        terms["loss"].backward()
+        gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        found.append([terms["loss"].detach(), *gradients])
+    assert any(bool(gradient.any()) for gradient in found[0][1:])
+    assert all(torch.equal(mine, others) for mine, others in zip(*found, strict=True))

@@ -1,0 +1,188 @@
+"""Promises about bad input to `train` and `export`: one line on standard error, exit code 2."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from angiometry import app
+from datasets.rows import COLUMNS
+from model.bundle import METADATA_KEY
+from model.errors import StorageError
+from model.files import write_whole
+from tests.training.small import RECIPE_TOML
+
+SIDE = 64
+LABORATORY = RECIPE_TOML.replace("brightfield_vessel = 6", "").replace("fluorescence_cells = 6", "")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Return a recipe that trains on what a manifest names and nothing else."""
+    path = tmp_path / "small.toml"
+    path.write_text(LABORATORY)
+    return path
+
+
+def laboratory(folder: Path, masks: dict[str, np.ndarray], **changed: str) -> Path:
+    """Write an image and its mask for each animal, the last one to validate, and the manifest."""
+    rows = []
+    for number, (animal, mask) in enumerate(masks.items()):
+        grey = np.random.default_rng(number).integers(40, 90, (SIDE, SIDE)).astype(np.uint8)
+        grey[20:30] = 220
+        Image.fromarray(grey).save(folder / f"{animal}.png")
+        Image.fromarray(mask).save(folder / f"{animal}-mask.png")
+        row = dict.fromkeys(COLUMNS, "") | {
+            "image": f"{animal}.png",
+            "animal": animal,
+            "markers": "CD31",
+            "modality": "fluorescence",
+            "mpp_um": "0.5",
+            "annotation": f"{animal}-mask.png",
+            "targets": "vessel",
+            "split": "val" if number == len(masks) - 1 else "train",
+        }
+        rows.append(row | changed)
+    path = folder / "manifest.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def bar() -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[20:30] = 255
+    return mask
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def train(recipe: Path, *words: object) -> Result:
+    out = recipe.parent / "runs"
+    return call("train", recipe, "--out", out, "--workers", 1, *words)
+
+
+def assert_one_line(result: Result, *parts: str) -> None:
+    """Assert that the command ended with one line of error that holds all parts."""
+    assert result.exit_code == 2, result.output
+    said = result.stderr.strip().splitlines()
+    assert len(said) == 1, said
+    assert said[0].startswith("error: ")
+    for part in parts:
+        assert part in said[0]
+
+
+def test_a_mask_of_another_size(recipe: Path, tmp_path: Path) -> None:
+    """A mask that does not fit its image is named with both sizes and the mend."""
+    manifest = laboratory(tmp_path, {"a": bar()[:, :50].copy(), "b": bar()})
+    assert_one_line(
+        train(recipe, "--data", manifest),
+        "a-mask.png is 50 × 64 px but its image is 64 × 64 px",
+        "export the labels at full resolution",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "data: no training tile shows any vessel; outline some"),
+        (255, "data: every annotated pixel of the training tiles is vessel"),
+    ],
+)
+def test_masks_of_one_class(recipe: Path, tmp_path: Path, value: int, message: str) -> None:
+    """Training tiles that teach one answer for every pixel are refused before the first step."""
+    mask = np.full((SIDE, SIDE), value, np.uint8)
+    if value:
+        mask[0, 0] = 254  # else it would be all 255, and so a mask all the same
+    manifest = laboratory(tmp_path, {"a": mask, "b": bar()})
+    assert_one_line(train(recipe, "--data", manifest), message)
+
+
+def test_pixels_that_are_no_numbers(recipe: Path, tmp_path: Path) -> None:
+    """A float image with NaN among its pixels is refused, naming it."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    pixels = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)
+    pixels[3, 4] = np.nan
+    (tmp_path / "a.png").unlink()
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    manifest.write_text(manifest.read_text().replace("a.png", "a.tif"))
+    assert_one_line(train(recipe, "--data", manifest), "a.tif")
+
+
+def test_an_animal_in_two_splits(recipe: Path, tmp_path: Path) -> None:
+    """An animal that is trained on and judged by is named."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()}, animal="mouse 7")
+    assert_one_line(
+        train(recipe, "--data", manifest),
+        "split: animals are in more than one split: mouse 7 in train and val; give each animal one",
+    )
+
+
+def test_from_and_resume_exclude_each_other(recipe: Path) -> None:
+    """A run that is resumed has weights; others are not silently ignored."""
+    assert_one_line(train(recipe, "--resume", "--from", "angiometry"), "from: ", "leave one out")
+
+
+def test_what_is_wrong_with_the_folder_shows_before_tiles_are_made(recipe: Path) -> None:
+    """To resume where no run lies is refused at once."""
+    assert_one_line(train(recipe, "--resume"), "out: ", "holds no last.ckpt to resume from")
+    assert not (recipe.parent / "runs").exists()
+
+
+def test_a_bundle_of_other_targets(recipe: Path, tmp_path: Path, oracle_bundle: Path) -> None:
+    """A bundle that predicts something else cannot be trained on, though nobody altered it."""
+    graph = onnx.load(oracle_bundle)
+    for entry in graph.metadata_props:
+        if entry.key == METADATA_KEY:
+            text = entry.value.replace('"vegf_cell_centre"', '"nucleus"')
+        else:
+            digest = entry
+    other = tmp_path / "other.onnx"
+    onnx.helper.set_model_props(graph, {METADATA_KEY: text, digest.key: "0" * 64})
+    content = graph.SerializeToString()
+    seal = hashlib.sha256(content).hexdigest().encode()
+    other.write_bytes(content.replace(b"0" * 64, seal))
+    assert_one_line(train(recipe, "--from", other), "model: ", "nucleus", "vegf_cell_centre")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_a_truncated_checkpoint(recipe: Path, tmp_path: Path, kept: int) -> None:
+    """A checkpoint that lost its end is named by --resume, --from and export alike."""
+    laboratory(tmp_path, {"a": bar(), "b": bar()})
+    manifest = tmp_path / "manifest.csv"
+    torn = tmp_path / "runs" / "small" / "last.ckpt"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"PK\x03\x04" + bytes(kept))
+    wanted = "last.ckpt is damaged or no checkpoint of a training run; use an earlier one"
+    assert_one_line(train(recipe, "--data", manifest, "--resume"), "checkpoint: ", wanted)
+    assert_one_line(call("export", torn, "--tiles", tmp_path, "--out", tmp_path / "b.onnx"), wanted)
+    elsewhere = tmp_path / "runs" / "small" / "away"
+    elsewhere.mkdir()
+    torn = torn.rename(elsewhere / "last.ckpt")
+    assert_one_line(train(recipe, "--data", manifest, "--from", torn), wanted)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_no_space_is_left(tmp_path: Path) -> None:
+    """Where the disk itself is full, the message says so and the old file is as it was."""
+    path = tmp_path / "bundle.onnx"
+    write_whole(path, b"old")
+    path.with_name("bundle.onnx.partial").symlink_to("/dev/full")
+    with pytest.raises(
+        StorageError, match=r"bundle.onnx cannot be written: no space is left; it ta"
+    ):
+        write_whole(path, bytes(1 << 20))
+    assert path.read_bytes() == b"old"
+    assert [left.name for left in tmp_path.iterdir()] == ["bundle.onnx"]

@@ -1,0 +1,168 @@
+"""Promises about several processes that train one batch together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from tests.training.small import logged_losses
+from training.errors import DataError, RecipeError
+from training.losses import SegmentationLoss, alone
+from training.processes import SharedBatchNorm2d, ShareNormalisation, total
+from training.recipe import LossConfig, Recipe
+from training.run import LAST, load_checkpoint, train
+from training.stream import EpochSampler, ShareSampler, training_loader, validation_loader
+
+PROCESSES = 2
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return features (4, 3, 16, 16), targets and weights; annotated areas differ by tile."""
+    chance = torch.Generator().manual_seed(0)
+    features = torch.randn(4, 3, 16, 16, generator=chance)
+    target = (torch.rand(4, 3, 16, 16, generator=chance) > 0.7).float()
+    weight = torch.zeros(4, 3, 16, 16)
+    weight[0, :, :, :2], weight[1], weight[2, 0], weight[3, :, 3:5] = 1, 1, 1, 1
+    return features, target, weight
+
+
+def gradients(network: torch.nn.Module, number: int, processes: int) -> dict[str, torch.Tensor]:
+    """Return loss and gradients of a process's share of the batch, and the statistics learnt."""
+    features, target, weight = (part[number::processes] for part in batch())
+    loss = SegmentationLoss(LossConfig(centre_line_iterations=2))
+    terms = loss(network(features), target, weight, alone if processes == 1 else total)
+    terms["loss"].backward()
+    found = {f"gradient of {n}": p.grad / processes for n, p in network.named_parameters()}
+    return found | {"loss": terms["loss"].detach()} | dict(network.named_buffers())
+
+
+def small_network() -> torch.nn.Sequential:
+    torch.manual_seed(1)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.BatchNorm2d(5), torch.nn.Conv2d(5, 3, 1)
+    )
+
+
+def share(number: int, folder: str) -> None:
+    """Work on one share in a process of its own, and leave the sum of all gradients."""
+    meeting = Path(folder, "meeting").as_uri()
+    distributed.init_process_group("gloo", meeting, rank=number, world_size=PROCESSES)
+    network = ShareNormalisation().apply(small_network())
+    assert any(isinstance(layer, SharedBatchNorm2d) for layer in network.modules())
+    found = gradients(network, number, PROCESSES)
+    for name, value in found.items():
+        if name.startswith("gradient"):
+            distributed.all_reduce(value)
+    torch.save(found, Path(folder, f"{number}.pt"))
+    distributed.destroy_process_group()
+
+
+def test_shares_have_the_loss_and_gradients_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two processes annotate unequally much, every pixel still counts as in one batch."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    multiprocessing.start_processes(share, (str(tmp_path),), PROCESSES, start_method="fork")
+    whole = gradients(small_network(), 0, 1)
+    for number in range(PROCESSES):
+        found = torch.load(tmp_path / f"{number}.pt")
+        assert set(found) == set(whole)
+        for name, value in whole.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_shares_of_a_batch_are_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over two processes, each batch holds the draws of one process's batch, each tile once."""
+    sampler, tiles = EpochSampler(8, epoch=2), ShareSampler(5)
+    assert (list(sampler), list(tiles)) == ([16, 17, 18, 19, 20, 21, 22, 23], [0, 1, 2, 3, 4])
+    drawn, judged = [], []
+    for number in range(2):
+        monkeypatch.setattr("training.stream.place", lambda number=number: (number, 2))
+        assert len(sampler) == len(list(sampler)) == 4
+        assert len(tiles) == len(list(tiles))
+        drawn.append(list(sampler))
+        judged += list(tiles)
+    batches = [set(drawn[0][first : first + 2] + drawn[1][first : first + 2]) for first in (0, 2)]
+    assert batches == [{16, 17, 18, 19}, {20, 21, 22, 23}]
+    assert sorted(judged) == [0, 1, 2, 3, 4]
+
+
+def test_what_cannot_be_shared_is_refused(small_recipe: Recipe, tile_folders: list[Path]) -> None:
+    """A batch that does not divide, or more devices than tiles to judge by, is one clear error."""
+    with pytest.raises(RecipeError, match=r"batch_size is 4; make it a multiple of the 3 devices"):
+        training_loader(small_recipe, tile_folders, 3)
+    with pytest.raises(DataError, match="cannot be shared by 500 devices"):
+        validation_loader(small_recipe, tile_folders, 500)
+
+
+def test_a_normalisation_comes_back_as_it_was() -> None:
+    """Shared and then no longer, a network is of the same kinds of layers, its weights the same."""
+    network = small_network()
+    weight = network[1].weight
+    back = ShareNormalisation().revert(ShareNormalisation().apply(network))
+    assert type(back[1]) is torch.nn.BatchNorm2d
+    assert back[1].weight is weight
+
+
+@contextmanager
+def addresses_listened_on() -> Iterator[set[str]]:
+    """Collect the addresses on which processes that this one starts wait for others."""
+    found: set[str] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    ports = process.net_connections("inet")
+                    found.update(port.laddr.ip for port in ports if port.status == "LISTEN")
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_does(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+) -> None:
+    """Losses and weights of a run of two processes are those of one, to rounding of 32 bits.
+
+    Sums over a batch are taken in another order, and AdamW divides by the size of a gradient: where
+    that is next to nothing, its rounding turns a step, so that a weight may be off by a few steps
+    of the learning rate, 0.002. Nobody on the network can listen in.
+    """
+    train(small_recipe, tile_folders, tmp_path / "one")
+    with addresses_listened_on() as addresses:
+        train(small_recipe, tile_folders, tmp_path / "two", devices=2)
+    one, two = logged_losses(tmp_path / "one"), logged_losses(tmp_path / "two")
+    assert two == pytest.approx(one, rel=2e-3)
+    mine = load_checkpoint(tmp_path / "two" / LAST).state_dict()
+    theirs = load_checkpoint(tmp_path / "one" / LAST).state_dict()
+    apart = {name: float((mine[name] - theirs[name]).abs().max()) for name in theirs}
+    print(f"losses {one} and {two}; weights differ by at most {max(apart.values()):.1e}")
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[name], value, rtol=0, atol=6e-3, msg=name)
+    assert addresses
+    assert all(ip_address(address).is_loopback for address in addresses)
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_process_is_told_as_in_one(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+) -> None:
+    """An error of one of several processes is the very error, with its message and field."""
+    with pytest.raises(RecipeError, match="make it a multiple of the 3 devices"):
+        train(small_recipe, tile_folders, tmp_path, devices=3)
