@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,13 @@ def publish(
         recipe=dataclasses.asdict(recipe) | {"trained": _trained(module)},
         familiar=fit_references(folders),
     )
-    bundle, parity = export_bundle(network, metadata, path)
-    evaluation = evaluate(Judged.of(bundle), folders, progress=progress)
-    scored = dataclasses.replace(bundle.metadata, validation_scores=evaluation.summary)
-    bundle = write_bundle(onnx.load(path), scored, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # What lies at `path` stays until the new bundle has its scores.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        trial, parity = export_bundle(network, metadata, Path(folder) / path.name)
+        evaluation = evaluate(Judged.of(trial), folders, progress=progress)
+        scored = dataclasses.replace(trial.metadata, validation_scores=evaluation.summary)
+        bundle = write_bundle(onnx.load(trial.path), scored, path)
     write_card(bundle, path.parent, evaluation)
     return bundle, parity
 

@@ -134,6 +134,31 @@ def test_without_room_for_a_checkpoint_it_says_so_and_keeps_the_last(yard: Yard)
     assert_same(yard, "full")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_without_room_for_a_bundle_it_says_so_and_keeps_the_last(yard: Yard) -> None:
+    """An export that a full disk refuses is one line, exit code 2; the old bundle is untouched."""
+    bundle = yard.folder / "mine.onnx"
+    bundle.write_bytes(b"an earlier one")
+    bundle.with_name("mine.onnx.partial").symlink_to("/dev/full")
+    words = ["export", str(yard.run("whole") / "best.ckpt"), "--out", str(bundle)]
+    for tiles in sorted((yard.folder / "tiles").glob("*/tiles.json")):
+        words += ["--tiles", str(tiles.parent)]
+    done = subprocess.run(
+        [sys.executable, "angiometry.py", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"error: out: {bundle} cannot be written: no space is left; it takes 0.")
+    assert "Traceback" not in done.stderr
+    assert bundle.read_bytes() == b"an earlier one"
+    assert not list(yard.folder.glob("mine.onnx.partial"))
+
+
 def shrink_files(process: subprocess.Popen[str], checkpoint: Path) -> int:
     """Let a process write files of half a checkpoint at most once its first one is there."""
     while not checkpoint.exists():
