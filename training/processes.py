@@ -71,7 +71,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         _, processes = place()
-        values = input.float()
+        values = input if input.dtype == torch.float64 else input.float()
         count = values.numel() // values.shape[1] * processes
         mean = total(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]
