@@ -135,6 +135,14 @@ async function submit(event) {
     if (!text) body.delete(name);
     else if (/^\d+,\d+$/.test(text)) body.set(name, text.replace(",", "."));
   }
+  if (body.get("tissue") === "mask") {
+    const mask = $("tissue-mask").files[0];
+    if (!mask) {
+      showProblem({ title: "No tissue mask yet", detail: "", errors: [{ field: "tissue", message: "choose the mask's file, or another tissue" }] });
+      return;
+    }
+    body.set("tissue", mask, mask.name);
+  }
   body.append("image", chosen, chosen.name);
   busy(true);
   // What an earlier image gave must not stand beside this one.
@@ -224,6 +232,7 @@ for (const kind of ["dragleave", "drop"]) {
 $("drop").addEventListener("drop", (event) => choose(event.dataTransfer.files[0]));
 form.addEventListener("change", () => {
   $("both-help").hidden = form.elements.marker.value !== "CD31+VEGF";
+  $("tissue-mask").hidden = $("tissue").value !== "mask";
 });
 form.addEventListener("submit", submit);
 start().catch(offline);

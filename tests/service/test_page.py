@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.live_server import Server, encoded, fluorescence, section
@@ -165,6 +166,35 @@ def test_a_refused_image_is_explained_where_it_can_be_mended(page: Page) -> None
     page.fill("#mpp_um", "")
     page.click("#submit")
     expect(page.locator("#mpp_um-error")).to_contain_text("pixel", timeout=30_000)
+
+
+def test_sizes_and_a_tissue_mask_are_given_in_more_settings(page: Page, server: Server) -> None:
+    """What the form offers beside the image arrives in the record; a missing mask is asked for."""
+    image = section()
+    half = Image.new("L", image.size)
+    half.paste(255, (0, 0, image.width, image.height // 2))
+    choose(page, "section.png", encoded(image))
+    page.fill("#mpp_um", "0.5")
+    page.evaluate("document.getElementById('more').open = true")
+    page.select_option("#tissue", "mask")
+    page.click("#submit")
+    expect(page.locator("#tissue-error")).to_contain_text("mask")
+    page.set_input_files(
+        "#tissue-mask", {"name": "half.png", "mimeType": "image/png", "buffer": encoded(half)}
+    )
+    page.fill("#gap_um", "99")
+    page.click("#submit")
+    expect(page.locator("#gap_um-error")).to_contain_text("20", timeout=30_000)
+    for name, value in (("gap_um", "3"), ("min_profile_area_um2", "40,5")):
+        page.fill(f"#{name}", value)
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_have_text("section.png", timeout=30_000)
+    with server.client() as client:
+        record = client.get(f"/v1/analyses/{page.url.rpartition('#')[2]}").json()["record"]
+    assert record["settings"]["gap_um"] == 3.0
+    assert record["settings"]["min_profile_area_um2"] == 40.5
+    whole = image.width * image.height * 0.25e-6
+    assert record["regions"][0]["area_mm2"] == pytest.approx(whole / 2)
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page, server: Server) -> None:
