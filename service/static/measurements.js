@@ -92,7 +92,9 @@ export function reasonAt(region, path) {
   return "";
 }
 
+// What is no number is a dash: null times a factor would be 0.
 export function format(value, digits, factor = 1) {
+  if (!Number.isFinite(value)) return "–";
   return (value * factor).toLocaleString("en-GB",
     { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }

@@ -204,8 +204,10 @@ function comparisons(record) {
   const rows = record.comparisons.map(({ region, reference, path, ratio, log_ratio: logRatio, reason }) => [
     element("th", { scope: "row", title: path }, entryOf(path)[1]),
     element("td", {}, `${region} to ${reference}`),
+    // Where nothing is in the region the ratio is 0, which has no logarithm.
     ...(ratio === null ? [element("td", { class: "why", colspan: "2" }, `Not available: ${reason}`)]
-      : [ratio, logRatio].map((number) => element("td", { class: "number" }, format(number, 3)))),
+      : [ratio, logRatio].map((number) => (number === null ? element("td", { class: "why" }, `Not available: ${reason}`)
+        : element("td", { class: "number" }, format(number, 3))))),
   ]);
   return [card("Regions compared", ["Density", "Region to its reference", "Ratio", "ln ratio"], rows,
     "A ratio of 1, whose logarithm is 0, means that both hold as much for their area.")];

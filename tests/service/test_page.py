@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely.geometry
 import tifffile
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
@@ -109,21 +110,23 @@ def test_every_number_of_a_region_is_shown(page: Page, server: Server) -> None:
         assert f"quality.background_od.{name}" in shown
 
 
+def outlined(boxes: dict[str, tuple[int, int, int, int]], midline: list[list[int]]) -> bytes:
+    """Return boxes (left, top, right, bottom) and a midline as a file of regions."""
+    shapes = {name: shapely.geometry.mapping(shapely.box(*box)) for name, box in boxes.items()}
+    shapes["midline"] = {"type": "LineString", "coordinates": midline}
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": geometry}
+        for name, geometry in shapes.items()
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
 def test_regions_are_compared_and_other_programs_stand_beside(page: Page) -> None:
     """A core with a midline gives ratios to its mirror image; parity is a table of its own."""
     choose(page, "section.png", encoded(section()))
     page.fill("#mpp_um", "0.5")
     page.evaluate("document.getElementById('more').open = true")
-    corners = [[150, 60], [220, 60], [220, 180], [150, 180], [150, 60]]
-    shapes = {
-        "infarct_core": {"type": "Polygon", "coordinates": [corners]},
-        "midline": {"type": "LineString", "coordinates": [[128, 0], [128, 256]]},
-    }
-    features = [
-        {"type": "Feature", "properties": {"name": name}, "geometry": geometry}
-        for name, geometry in shapes.items()
-    ]
-    drawn = json.dumps({"type": "FeatureCollection", "features": features}).encode()
+    drawn = outlined({"infarct_core": (150, 60, 220, 180)}, [[128, 0], [128, 256]])
     page.set_input_files(
         "#regions",
         {"name": "r.geojson", "mimeType": "application/geo+json", "buffer": drawn},
@@ -139,6 +142,41 @@ def test_regions_are_compared_and_other_programs_stand_beside(page: Page) -> Non
     for words in ("AngioTool", "REAVER", "Q-VAT", "vessel_length_density_mm_per_mm2"):
         expect(others).to_contain_text(words)
     expect(page.locator("td.interval small").first).to_contain_text("threshold")
+
+
+def test_a_ratio_of_nothing_has_no_logarithm(page: Page) -> None:
+    """Where the region holds no vessels the ratio is 0; its logarithm has a reason, no number."""
+    rows, columns = np.mgrid[:256, :256]
+    spots = np.hypot(rows % 40 - 20, columns % 40 - 20) < 8
+    grey = np.random.default_rng(3).integers(40, 43, spots.shape)
+    grey[spots & (columns < 120) & (rows < 240)] = 220
+    choose(page, "half.png", encoded(Image.fromarray(grey.astype(np.uint8))))
+    page.fill("#mpp_um", "0.5")
+    page.evaluate("document.getElementById('more').open = true")
+    page.set_input_files(
+        "#regions",
+        {
+            "name": "r.geojson",
+            "mimeType": "application/geo+json",
+            "buffer": outlined({"infarct_core": (136, 0, 256, 256)}, [[128, 0], [128, 256]]),
+        },
+    )
+    page.fill("#band_um", "1")
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_have_text("half.png", timeout=30_000)
+    row = page.locator("tr", has_text="infarct_core to contralateral_core").first
+    expect(row.locator("td.number")).to_have_text(["0.000"])
+    expect(row.locator("td.why")).to_contain_text("Not available: nothing was counted in")
+
+
+def test_what_is_no_number_is_never_shown_as_one(page: Page) -> None:
+    """null, nothing and NaN are a dash with every unit; numbers are as ever."""
+    shown = page.evaluate(
+        """import("/static/measurements.js").then(({ format }) =>
+          [null, undefined, NaN].flatMap((value) => [format(value, 3), format(value, 2, 100)])
+            .concat([format(0, 3), format(0.125, 1, 100)]))"""
+    )
+    assert shown == ["–"] * 6 + ["0.000", "12.5"]
 
 
 def test_the_whole_picture_fits(page: Page) -> None:
