@@ -31,6 +31,7 @@ from analysis.objects import (
 )
 from analysis.panel import PAPER, with_panel
 from analysis.pipeline import SectionResult
+from analysis.regions import EXCLUDE
 from imaging.markers import MarkerScaling
 from imaging.open import SectionImage
 
@@ -51,6 +52,8 @@ REGION_COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
     (153, 153, 153),
 )
+# Magenta of Tol's vibrant scheme, which colour-blind readers tell from its orange, blue and grey.
+EXCLUDED_COLOUR: Colour = (238, 51, 119)
 # Additive colours of the markers where a fluorescence image shows two.
 _MARKER_COLOUR = {"CD31": (120, 200, 255), "VEGF": (255, 170, 60)}
 
@@ -135,9 +138,10 @@ def enlarged(picture: Picture) -> Picture:
 
 
 def region_colours(objects: list[SectionObject]) -> dict[str, Colour]:
-    """Return a colour for the name of each region, in their order."""
-    names = (item.title for item in objects if item.name == REGION_CLASS)
-    return dict(zip(names, itertools.cycle(REGION_COLOURS), strict=False))
+    """Return a colour for the name of each region, in their order; exclusions have their own."""
+    names = [item.title for item in objects if item.name == REGION_CLASS]
+    cycle = itertools.cycle(REGION_COLOURS)
+    return {name: EXCLUDED_COLOUR if name == EXCLUDE else next(cycle) for name in names}
 
 
 def draw_outlines(
@@ -158,16 +162,31 @@ def draw_outlines(
     width, casing = (2, 4) if factor >= 2 else (1, 3 if bright and factor >= 0.5 else 0)
     for name in (TISSUE_CLASS, REGION_CLASS, VESSEL_CLASS, CELL_CLASS):
         wider = int(name == REGION_CLASS and width == 1)  # regions are larger than any line
-        layer: dict[Colour, list[npt.NDArray[np.int32]]] = {}
-        # A region lies over those that were derived from it and share its border.
-        for item in reversed(objects):
-            if item.name == name:
-                colour = colours[item.title] if name == REGION_CLASS else COLOUR_OF_CLASS[name]
-                layer.setdefault(colour, []).extend(_rings(item, factor))
+        layer = _layer(objects, name, colours, factor)
         if casing:
-            _polylines(picture, list(itertools.chain(*layer.values())), _CASING, casing + wider)
-        for colour, rings in layer.items():
+            every = [ring for _, rings in layer for ring in rings]
+            _polylines(picture, every, _CASING, casing + wider)
+        for colour, rings in layer:
             _polylines(picture, rings, colour, width + wider)
+
+
+def _layer(
+    objects: list[SectionObject], name: str, colours: dict[str, Colour], factor: float
+) -> list[tuple[Colour, list[npt.NDArray[np.int32]]]]:
+    """Return colour and rings of what is drawn of one class, from the lowest on.
+
+    A region lies over those that were derived from it and share its border, so that regions keep
+    their order although colours come again; those of one colour in a row are drawn at once.
+    """
+
+    def colour_of(item: SectionObject) -> Colour:
+        return colours[item.title] if name == REGION_CLASS else COLOUR_OF_CLASS[name]
+
+    lowest_first = [item for item in reversed(objects) if item.name == name]
+    return [
+        (colour, [ring for item in items for ring in _rings(item, factor)])
+        for colour, items in itertools.groupby(lowest_first, colour_of)
+    ]
 
 
 def _rings(item: SectionObject, factor: float) -> Iterator[npt.NDArray[np.int32]]:

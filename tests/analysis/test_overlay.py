@@ -140,6 +140,34 @@ def test_what_was_drawn_lies_over_what_follows_from_it(
     assert border.any(axis=1).all()
 
 
+def test_eight_outlines_lie_in_their_order_in_their_names_colours(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """The seventh's colour is the first's again, the exclusion's its own; the first lies on top.
+
+    Border and name of each are of one colour, and a border that two share is the earlier one's.
+    """
+    measured = measure(draw.fluorescence([np.zeros((300, 1000))], tmp_path / "dark.png"))
+    lefts = [20 + 120 * number for number in range(8)]
+    drawn = [square(f"number {number}", left) for number, left in enumerate(lefts[:7])]
+    around = shapely.box(130, 90, 250, 210).difference(drawn[1].geometry)
+    drawn[2] = SectionObject(REGION_CLASS, around, {}, "ring")
+    excluded = square("exclude", lefts[7])
+    regions = [drawn[1], drawn[2], drawn[0], *drawn[3:], excluded]
+    colours = region_colours(regions)
+    picture = overlay(measured.result, measured.image, regions)
+    shared = pixels_of(picture[98:102, 150:230], colours["number 1"])
+    assert shared.any(axis=0).all()
+    for item in (*drawn[:2], *drawn[3:], excluded):
+        left = int(item.geometry.bounds[0])
+        line = pixels_of(picture[110:190, left - 2 : left + 3], colours[item.title])
+        name = pixels_of(picture[130:170, left + 5 : left + 95], colours[item.title])
+        assert line.any(axis=1).all() and name.any()
+    assert colours["number 6"] == colours["number 1"]
+    others = [*REGION_COLOURS, *COLOUR_OF_CLASS.values()]
+    assert colours["exclude"] not in others
+
+
 def test_names_of_regions_stand_out(measure: Any, draw: Any, tmp_path: Path) -> None:
     """A dark name, the fifth's blue, has white about it; the white fourth is white itself."""
     measured = measure(draw.fluorescence([np.zeros((300, 800))], tmp_path / "dark.png"))
