@@ -51,14 +51,14 @@ def _ratio(
 ) -> dict[str, Any]:
     value, below = (_value(part, path) for part in (region, reference))
     reason = _reason(reference, path, value, below, interval)
-    ratio = None if reason or value is None or not below else value / below
+    ratio = None if reason or value is None or below is None else value / below
     return {
         "region": region.name,
         "reference": reference.name,
         "path": path,
         "ratio": ratio,
         "log_ratio": math.log(ratio) if ratio else None,
-        "reason": reason or ("" if ratio else "nothing was counted in the region"),
+        "reason": reason or ("" if ratio else f"nothing was counted in {region.name}"),
     }
 
 
@@ -78,6 +78,8 @@ def _reason(
         return f"{name} holds {count or 0} {thing}: a ratio needs at least {FEWEST}"
     if interval is not None and interval.reason in (NOTHING, ONE_BLOCK):
         return f"the interval of {name} touches 0: {interval.reason}"
+    if not below:
+        return f"nothing was counted in {name}"
     return ""
 
 

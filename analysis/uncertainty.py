@@ -29,7 +29,9 @@ LEAST_BLOCK_MM2 = 0.04
 LEAST_BLOCKS = 6
 
 NOTHING = "nothing was counted, so the logarithm of the density has no interval"
-ONE_BLOCK = "all that was counted lies in one block"
+ONE_BLOCK = "nearly all that was counted lies in one block"
+# An interval that reaches over more than this factor to either side says nothing but that.
+_WIDEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def intervals(
         low, high, reason = None, None, NOTHING
         if value:
             low, high, reason = _scaled(value, cut.sums(sum_), below, cut.neighbours)
+            if high is not None and path.endswith("area_fraction"):
+                high = min(high, 1.0)  # the logarithm knows no upper end
         found.append(Interval(path, low, high, reason))
     return tuple(found)
 
@@ -180,7 +184,8 @@ def jackknife(
     Returns
     -------
     tuple or None
-        Factors below and above 1; None where leaving one block out leaves nothing.
+        Factors below and above 1; None where leaving one block out leaves nothing, or so little
+        that the interval would reach over more than tenfold to either side.
     """
     rest, area = above.sum() - above, below.sum() - below
     if (rest <= 0).any() or (area <= 0).any():
@@ -191,6 +196,8 @@ def jackknife(
     variance = (count - 1) / count * float((off**2).sum()) * _shared(off, joined)
     deviation = math.sqrt(variance)
     reach = float(stats.t.ppf(0.975, count - 1)) * deviation
+    if reach > math.log(_WIDEST):
+        return None
     return math.exp(-reach), math.exp(reach)
 
 

@@ -128,15 +128,29 @@ def test_small_or_empty_sections_say_why_they_have_none() -> None:
     settings = VesselSettings(mpp_um=1.0)
     one = np.zeros((600, 600), np.bool_)
     one[50:80, 50:80] = True
+    nearly = one.copy()
+    nearly[500, 500] = True  # a speck elsewhere would leave an interval over many powers of ten
     cases = [
         (np.ones((300, 300), np.bool_), "6 blocks"),
         (np.zeros((600, 600), np.bool_), "nothing was counted"),
         (one, "one block"),
+        (nearly, "one block"),
     ]
     for mask, word in cases:
         first = measure_vessels(mask, None, settings).intervals[0]
         assert (first.low, first.high) == (None, None)
         assert word in first.reason
+
+
+def test_a_fraction_has_no_interval_beyond_one() -> None:
+    """Five blocks full and one empty: the upper end stays at 1."""
+    mask = np.ones((1200, 1250), np.bool_)
+    mask[:, :300] = False
+    found = measure_vessels(mask, None, VesselSettings(mpp_um=1.0)).intervals
+    fraction = next(one for one in found if one.path == "vessels.area_fraction")
+    assert fraction.low is not None
+    assert fraction.low < 0.76
+    assert fraction.high == 1.0
 
 
 def test_a_region_without_tissue_has_no_interval() -> None:
