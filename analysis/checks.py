@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One measure against its limit; `advice` says what is wrong and what mends it."""
+    """One measure against its limit; each `advice` says what is wrong and what mends it."""
 
     name: str
     value: float | bool | None
     limit: float | list[float] | None
     passed: bool | None
-    advice: str = ""
+    advice: tuple[str, ...] = ()
     severe: bool = False
     unit: str = "1"
     reason: str = ""
@@ -48,7 +48,7 @@ def compared(
     low, high = limit if isinstance(limit, list) else (float("-inf"), limit)
     passed = None if value is None else low <= value <= high
     severe = value is not None and reject is not None and value > reject
-    return Check(name, value, limit, passed, advice, severe, unit, reason or "")
+    return Check(name, value, limit, passed, (advice,), severe, unit, reason or "")
 
 
 def rounded(value: float | bool | None) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from analysis.areas import Areas, plan_of
 from analysis.assembly import MeasuredArea, Parts, assemble
@@ -36,6 +37,7 @@ from analysis.quality import judge
 from analysis.record import Record
 from analysis.region_masks import Within
 from analysis.settings import MeasureSettings
+from analysis.tissue_check import cause_of, remaining
 from analysis.uncertainty import THRESHOLD_SHIFT, entry
 from analysis.vessels import (
     VesselOutcome,
@@ -180,7 +182,10 @@ def measure_section(
     # What need not wait for the main fold runs beside it: NumPy and OpenCV let go of the
     # interpreter while they compute. One thing at a time: memory then holds two blocks, not four.
     with ThreadPoolExecutor(1) as aside:
-        quality = aside.submit(_quality, image, tissue, settings, scalings, metadata, clock)
+        excluded = None if plan is None else plan.exclusions
+        quality = aside.submit(
+            _quality, image, tissue, excluded, settings, scalings, metadata, clock
+        )
         shifted = aside.submit(_at_thresholds, store, areas, settings, grid_um, executor, clock)
         with clock.stage("vessels"):
             vessels = _vessels(store, areas, settings, grid_um, report, executor)
@@ -307,20 +312,23 @@ def measured_areas(
 def _quality(
     image: SectionImage,
     tissue: Tissue,
+    excluded: shapely.Geometry | None,
     settings: MeasureSettings,
     scalings: dict[str, MarkerScaling],
     metadata: BundleMetadata,
     clock: StageClock,
 ) -> Mapping[str, Any]:
     with clock.stage("quality"):
-        pixels = pixel_quality(image, tissue, settings.markers, scalings, metadata.mpp_um)
-        strange, unknown = unfamiliarity(image, tissue, scalings, metadata)
+        left = remaining(image, tissue, excluded)
+        pixels = pixel_quality(image, left, settings.markers, scalings, metadata.mpp_um)
+        strange, unknown = unfamiliarity(image, left, scalings, metadata)
         return judge(
             pixels,
             image_mpp_um=image.mpp_um,
             model_mpp_um=metadata.mpp_um,
             out_of_distribution=strange,
             unknown_because=unknown,
+            little_because=cause_of(tissue, left),
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from analysis.checks import Check, compared, percent, rounded, text
 from analysis.familiarity import NO_REFERENCE
+from analysis.light_check import light_check
+from analysis.tissue_check import Cause, tissue_check
 from imaging.quality import PixelQuality
 
 # In pixels of the grid that the network looks at. Drawn sections blurred by 1 px read 1.6 at most
@@ -20,16 +22,6 @@ BLUR_LIMIT_PX, BLUR_REJECT_PX = 2.0, 3.0
 # brightfield lumens clip harmlessly: half of the published fields have 0.01 and more.
 CLIPPED_LIMIT = {"brightfield": 0.02, "fluorescence": 0.01}
 CLIPPED_REJECT = 0.2
-# Drawn sections: 0.11 at most, published fields 0.03.
-BACKGROUND_OD_LIMIT = 0.25
-# Brightfield in optical density (drawn sections 0.08 at most, published fields 0.03), fluorescence
-# as a share of the median background (1.2 at most, 0.6).
-UNEVENNESS_LIMIT = {"brightfield": 0.1, "fluorescence": 1.25}
-# Share of the light that corners lack. Brightfield: drawn sections 0.11 at most, published fields
-# 0.01; a fall by 0.2 OD takes 0.37, of which 0.23 is seen at least, whatever its shape.
-# Fluorescence: seven of eleven published widefield fields lack 0.5 to 0.55, drawn sections 0.32.
-VIGNETTING_LIMIT = {"brightfield": 0.2, "fluorescence": 0.6}
-TISSUE_LIMIT = 0.05
 # Drawn sections 0.04 at most, published H-DAB fields 0.007; two H&E slides 0.15 and 0.35.
 RESIDUAL_LIMIT = 0.1
 # 40 drawn sections without hematoxylin 0.144 at most, with 0.1 OD of it 0.17 and more; published
@@ -52,6 +44,7 @@ def judge(
     model_mpp_um: float | None,
     out_of_distribution: float | None = None,
     unknown_because: str = NO_REFERENCE,
+    little_because: Cause = "image",
 ) -> dict[str, Any]:
     """Judge the quality of an image.
 
@@ -68,6 +61,8 @@ def judge(
         None where that is not known.
     unknown_because : str
         Why it is not known.
+    little_because : str
+        What is at fault where there is little tissue, see `analysis.tissue_check.cause_of`.
 
     Returns
     -------
@@ -80,8 +75,8 @@ def judge(
     checks = [
         _focus(pixels),
         _clipped(pixels),
-        _background(pixels),
-        _tissue(pixels),
+        light_check(pixels),
+        tissue_check(pixels, little_because),
         _residual(pixels),
         _counterstain(pixels),
         _folds(pixels),
@@ -96,7 +91,7 @@ def judge(
     return {
         **{check.name: check.entry() for check in checks},
         "verdict": verdict,
-        "reasons": [check.advice for check in failed],
+        "reasons": [advice for check in failed for advice in check.advice],
     }
 
 
@@ -129,66 +124,6 @@ def _clipped(pixels: PixelQuality) -> Check:
         f"{percent(limit)}, so that intensities are cut off: {mend}.",
         pixels.reasons.get("clipped_fraction"),
         reject=CLIPPED_REJECT,
-    )
-
-
-def _background(pixels: PixelQuality) -> Check:
-    value, uneven = pixels.background_od, pixels.unevenness
-    limit, uneven_limit = BACKGROUND_OD_LIMIT, UNEVENNESS_LIMIT[pixels.modality]
-    bright = pixels.modality == "brightfield"
-    dark = value is not None and value > limit
-    patchy = uneven is not None and uneven > uneven_limit
-    corners, corners_limit = pixels.vignetting, VIGNETTING_LIMIT[pixels.modality]
-    vignette = corners is not None and corners > corners_limit
-    change = f"{text(uneven)} OD" if bright else f"{percent(uneven)} of its median"
-    advice = (
-        f"Light: the background changes by {change} over the frame, so that stain looks stronger "
-        "on one side: correct the illumination with an image of an empty field."
-        if patchy
-        else f"Light: the corners get {percent(corners)} less light than the middle, more than "
-        f"{percent(corners_limit)}, so that stain looks different there: correct the illumination "
-        "with an image of an empty field."
-        if vignette
-        else f"Light: the empty slide has an optical density of {text(value)}, more than "
-        f"{text(limit)}: set the lamp and the white balance on empty glass."
-    )
-    more: dict[str, Any] = {
-        "unevenness": rounded(uneven),
-        "unevenness_limit": uneven_limit,
-        "unevenness_unit": "OD" if bright else "1",
-    }
-    if uneven is None:
-        more["unevenness_reason"] = pixels.reasons.get("unevenness", "")
-    more |= {"vignetting": rounded(corners), "vignetting_limit": corners_limit}
-    if corners is None:
-        more["vignetting_reason"] = pixels.reasons.get("vignetting", "")
-    known = value is not None or uneven is not None
-    return Check(
-        "background_od",
-        value,
-        limit if bright else None,
-        not (dark or patchy or vignette) if known else None,
-        advice,
-        unit="OD",
-        reason=pixels.reasons.get("background_od", ""),
-        more=more,
-    )
-
-
-def _tissue(pixels: PixelQuality) -> Check:
-    value = pixels.tissue_fraction
-    seen = (
-        "nothing stands out from an empty frame"
-        if value == 0.0
-        else f"only {percent(value)} of the frame shows tissue, less than {percent(TISSUE_LIMIT)}"
-    )
-    return compared(
-        "tissue_fraction",
-        value,
-        [TISSUE_LIMIT, 1.0],
-        f"Tissue: {seen}: image a field that lies on the section, or expose for longer.",
-        None,
-        reject=float("-inf"),
     )
 
 
@@ -253,8 +188,10 @@ def _pixel_size(image_mpp_um: float, model_mpp_um: float | None) -> Check:
         adequate,
         rounded(limit),
         adequate,
-        f"Pixel size: a pixel is {text(image_mpp_um)} µm wide, more than {text(limit)} µm, so "
-        "that capillaries are not resolved: image at a higher magnification.",
+        (
+            f"Pixel size: a pixel is {text(image_mpp_um)} µm wide, more than {text(limit)} µm, so "
+            "that capillaries are not resolved: image at a higher magnification.",
+        ),
         severe=image_mpp_um > PIXEL_SIZE_REJECT * model_mpp_um * (1 + 1e-9),
         unit="µm",
         more=more,
@@ -268,8 +205,10 @@ def _distribution(score: float | None, unknown_because: str) -> Check:
         rounded(score),
         None if score is None else limit,
         None if score is None else score <= limit,
-        f"Unlike the training data: the image lies at {text(score)} times the distance that the "
-        "network knows: check its outlines by eye, or train on such sections.",
+        (
+            f"Unlike the training data: the image lies at {text(score)} times the distance that "
+            "the network knows: check its outlines by eye, or train on such sections.",
+        ),
         severe=score is not None and score > OUT_OF_DISTRIBUTION_REJECT,
         reason=unknown_because if score is None else "",
     )

@@ -127,7 +127,7 @@ def pixel_quality(
     image : SectionImage
         The section.
     tissue : Tissue, optional
-        Ω and the glass; the whole frame if absent.
+        Ω, exclusions taken from it, and the glass; the whole frame if absent.
     markers : sequence of str
         The markers that the image shows, at least one.
     scalings : Mapping
@@ -151,7 +151,7 @@ def pixel_quality(
     fraction = 1.0 if tissue is None else tissue.fraction
     grid_um = image.mpp_um * image.scale_at(max(image.mpp_um, mpp_um))
     if fraction == 0.0:
-        reasons = dict.fromkeys(_MEASURES, "the frame shows no tissue")
+        reasons = dict.fromkeys(_MEASURES, "there is no tissue")
         return PixelQuality(image.modality, grid_um, 0.0, reasons=reasons)
     tiles, masks = tissue_samples(image, tissue, mpp_um)
     chosen = [scalings[marker] for marker in markers]

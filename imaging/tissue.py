@@ -119,8 +119,7 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
     if mode != "auto":
         mask = read_tissue_mask(Path(mode), (image.width_px, image.height_px))
         return Tissue(*frame, source="mask", mask=mask, mask_mpp_um=image.mpp_um)
-    area_um2 = image.width_px * image.height_px * image.mpp_um**2
-    overview_um = max(image.mpp_um, OVERVIEW_MPP_UM, math.sqrt(area_um2 / _OVERVIEW_PX))
+    overview_um = overview_mpp(image)
     overview = image.read_region(0, 0, *image.size_at(overview_um), overview_um)
     overview_um = image.mpp_um * image.scale_at(overview_um)
     background: RGB | None = None
@@ -141,6 +140,12 @@ def find_tissue(image: SectionImage, mode: str | Path = "auto") -> Tissue:
         mask_mpp_um=overview_um,
         background_rgb=background,
     )
+
+
+def overview_mpp(image: SectionImage) -> float:
+    """Return the µm per pixel at which a section is looked at as a whole."""
+    area_um2 = image.width_px * image.height_px * image.mpp_um**2
+    return max(image.mpp_um, OVERVIEW_MPP_UM, math.sqrt(area_um2 / _OVERVIEW_PX))
 
 
 def _brightfield_glass(

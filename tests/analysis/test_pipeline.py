@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely.geometry
 from PIL import Image
 
 from analysis.errors import MarkerImageError, SettingsError
 from analysis.pipeline import measure_section
 from analysis.record import flatten, to_dict, to_json
+from analysis.regions import regions_document
 from analysis.settings import MeasureSettings, load_settings, settings_from_record
 from imaging.open import open_image
 from model.bundle import load_bundle
@@ -163,6 +165,50 @@ def test_tissue_mask_is_the_denominator(measure: Any, draw: Any, tmp_path: Path)
     assert record.settings["tissue"] == str(tmp_path / "half.png")
     assert len(record.settings["tissue_sha256"]) == 64
     assert settings_from_record(to_dict(record)["settings"]).settings.tissue == settings.tissue
+
+
+def _excluding(*box: int) -> dict[str, Any]:
+    geometry = shapely.geometry.mapping(shapely.box(*box))
+    outline = {"type": "Feature", "properties": {"name": "exclude"}, "geometry": geometry}
+    return regions_document(json.dumps(outline))
+
+
+@pytest.mark.parametrize(
+    ("box", "left", "verdict"),
+    [((-1, -1, 241, 201), 0.0, "reject"), ((0, 0, 234, 200), 0.025, "reject"),
+     ((0, 0, 120, 200), 0.5, "ok")],
+)  # fmt: skip
+@pytest.mark.parametrize("mpp_um", [0.25, 0.5])
+def test_quality_judges_what_exclusions_leave(
+    measure: Any, draw: Any, tmp_path: Path, box: Any, left: float, verdict: str, mpp_um: float
+) -> None:
+    """A section that is excluded wholly is rejected, and the advice names the exclusions."""
+    path = draw.fluorescence([draw.bars(200, 240)], tmp_path / "bars.png")
+    settings = dataclasses.replace(FRAME, regions=_excluding(*box))
+    quality = measure(path, settings, mpp_um=mpp_um).result.record.quality
+    # The overview has 2 µm per pixel, and a border of what is excluded is as exact.
+    assert quality["tissue_fraction"]["value"] == pytest.approx(left, abs=0.026)
+    assert (quality["tissue_fraction"]["value"] == 0) == (left == 0)
+    assert quality["verdict"] == verdict, quality["reasons"]
+    if verdict == "reject":
+        assert any("the exclusions leave" in reason for reason in quality["reasons"])
+        assert not any("expose for longer" in reason for reason in quality["reasons"])
+
+
+def test_quality_names_the_tissue_mask_that_leaves_nothing(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """A mask of zeros is rejected with the mask as the reason, exclusions beside it or none."""
+    Image.fromarray(np.zeros((200, 240), np.uint8)).save(tmp_path / "none.png")
+    path = draw.fluorescence([draw.bars(200, 240)], tmp_path / "bars.png")
+    for regions in (None, _excluding(0, 0, 50, 50)):
+        settings = MeasureSettings(tissue=str(tmp_path / "none.png"), regions=regions)
+        quality = measure(path, settings).result.record.quality
+        assert quality["verdict"] == "reject"
+        assert quality["reasons"] == [
+            "Tissue: the tissue mask leaves nothing of the frame: draw it with 0 outside of the "
+            "tissue and 255 inside."
+        ]
 
 
 def test_threshold_compares_bytes(measure: Any, draw: Any, tmp_path: Path) -> None:

@@ -312,6 +312,21 @@ def test_each_measure_has_its_limit(change: dict[str, float], name: str, verdict
     assert f"{value:.3g}" in reason or f"{100 * value:.3g} %" in reason
 
 
+def test_each_number_of_the_light_that_fails_is_advised_on() -> None:
+    """Dark, uneven and with dark corners: three sentences, and none speaks of a side."""
+    pixels = dataclasses.replace(_SOUND, background_od=0.4, unevenness=0.21, vignetting=0.3)
+    seen = judge(pixels, image_mpp_um=0.5, model_mpp_um=0.5)
+    assert [value in reason for value, reason in zip(
+        ("of 0.4, more than 0.25", "0.21 OD over the frame, more than 0.1", "30 % less"),
+        seen["reasons"], strict=True,
+    )] == [True] * 3  # fmt: skip
+    assert not any("side" in reason for reason in seen["reasons"])
+    glow = PixelQuality("fluorescence", 0.5, 0.9, unevenness=1.5, vignetting=0.7)
+    seen = judge(glow, image_mpp_um=0.5, model_mpp_um=0.5)
+    assert len(seen["reasons"]) == 2
+    assert "150 % of its median over the frame, more than 125 %" in seen["reasons"][0]
+
+
 def test_every_measure_says_its_limit_or_why_it_has_no_value() -> None:
     """An image of which nothing is known has only nulls with reasons, and JSON without NaN."""
     names = [
