@@ -22,6 +22,9 @@ _MOST_ROWS = 1_048_575
 _MOST_CHARACTERS = 32_767
 _SHORTENED = " … (shortened: the JSON record holds the whole)"
 
+_OF_THE_VALUE = ("value", "limit", "unit", "pass", "reason")
+_RESULTS = {True: "pass", False: "fail", None: ""}
+
 
 def write_xlsx(
     record: Record,
@@ -54,13 +57,37 @@ def write_xlsx(
 
 
 def _checks(quality: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """Yield each check of the image's quality as a row of the workbook."""
+    """Yield the verdict, then each number of each check against its own limit."""
+    advice = harmless(" ".join(quality["reasons"]))
+    yield ["verdict", quality["verdict"], None, None, advice]
     for name, check in quality.items():
         if isinstance(check, Mapping):
-            state = {True: "pass", False: "fail", None: check.get("reason", "")}[check["pass"]]
+            further = [
+                key
+                for key in check
+                if key not in _OF_THE_VALUE and not key.endswith(("_limit", "_unit", "_reason"))
+            ]
+            # The check fails with any of its numbers, its value only beyond its own limit.
+            known = check["value"] is not None and any(f"{key}_limit" in check for key in further)
+            passed = check["value"] <= check["limit"] if known else check["pass"]
+            result = _RESULTS[passed] or check.get("reason", "")
             limit = check["limit"]
-            shown = " to ".join(map(str, limit)) if isinstance(limit, list) else limit
-            yield [name, check["value"], check["unit"], shown, harmless(state)]
+            yield [name, check["value"], check["unit"], _limit(limit), harmless(result)]
+            for key in further:
+                yield _further(f"{name}.{key}", key, check)
+
+
+def _further(name: str, key: str, check: Mapping[str, Any]) -> list[Any]:
+    """Return the row of a number that stands in a check beside its value."""
+    value, limit = check[key], check.get(f"{key}_limit")
+    passed = None if value is None or limit is None else bool(value <= limit)
+    unit = check.get(f"{key}_unit", "µm" if key.endswith("_um") else "1")
+    result = _RESULTS[passed] or check.get(f"{key}_reason", "")
+    return [name, value, unit, limit, harmless(result)]
+
+
+def _limit(limit: Any) -> Any:
+    return " to ".join(map(str, limit)) if isinstance(limit, list) else limit
 
 
 def _cell(value: Any) -> Any:

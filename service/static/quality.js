@@ -23,19 +23,31 @@ export function quality(record) {
 }
 
 function rows([name, check]) {
-  const outcome = { true: "passes", false: "fails" }[check.pass] ?? check.reason ?? "";
   // Further numbers of a check lie beside its value, each with a limit, unit and reason of its own.
   const further = Object.keys(check).filter((key) =>
     !["value", "limit", "unit", "pass", "reason"].includes(key) && !/_(limit|unit|reason)$/.test(key));
-  return [row(`quality.${name}.value`, name, check.value, check.limit, check.unit, outcome),
+  // The check fails with any of its numbers, its value only beyond its own limit.
+  const passed = check.value !== null && further.some((key) => `${key}_limit` in check)
+    ? within(check.value, check.limit) : check.pass;
+  return [row(`quality.${name}.value`, name, check.value, check.limit, check.unit, outcome(passed, check.reason)),
     ...further.map((key) => row(`quality.${name}.${key}`, key, check[key], check[`${key}_limit`],
-      check[`${key}_unit`] ?? (key.endsWith("_um") ? "µm" : "1"), check[`${key}_reason`] ?? ""))];
+      check[`${key}_unit`] ?? (key.endsWith("_um") ? "µm" : "1"),
+      outcome(within(check[key], check[`${key}_limit`]), check[`${key}_reason`])))];
 }
 
-function row(path, name, value, limit, unit, outcome) {
+// Null where there is no number or no limit to compare it with.
+function within(value, limit) {
+  return typeof value === "number" && typeof limit === "number" ? value <= limit : null;
+}
+
+function outcome(passed, reason) {
+  return passed === null ? reason ?? "" : passed ? "passes" : "fails";
+}
+
+function row(path, name, value, limit, unit, result) {
   return element("tr", {}, element("th", { scope: "row", title: path }, words(name)),
     element("td", { class: "number" }, value === null ? "" : withUnit(shown(value), typeof value === "number" ? unit : "1")),
-    element("td", { class: "unit" }, limitText(limit, unit)), element("td", {}, outcome));
+    element("td", { class: "unit" }, limitText(limit, unit)), element("td", {}, result));
 }
 
 function words(name) {

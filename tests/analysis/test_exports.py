@@ -14,11 +14,13 @@ import openpyxl
 import pytest
 
 from analysis.exports import csv_text, write_csv, write_json
+from analysis.quality import judge
 from analysis.record import Cells, MeanMedian, Record, Region, Vessels, flatten, to_dict
 from analysis.rows import COLUMNS, harmless, rows
 from analysis.settings import MeasureSettings
 from analysis.units import unit_of
 from analysis.workbook import write_xlsx
+from imaging.quality import PixelQuality
 
 
 @pytest.fixture
@@ -215,6 +217,24 @@ def test_workbook_has_a_sheet_for_each_part(record: Record, tmp_path: Path) -> N
     summary = dict(list(book["summary"].values)[1:])
     assert record.model is not None
     assert summary["model.sha256"] == record.model.sha256
+
+
+def test_workbook_shows_each_number_of_a_check_with_its_limit(
+    record: Record, tmp_path: Path
+) -> None:
+    """Light that is uneven, but not dark, fails at its unevenness; the verdict stands on top."""
+    even = PixelQuality("brightfield", 0.5, 0.9, background_od=0.106, unevenness=0.15)
+    pixels = dataclasses.replace(even, reasons={"vignetting": "too small"})
+    quality = judge(pixels, image_mpp_um=0.5, model_mpp_um=0.5)
+    write_xlsx(dataclasses.replace(record, quality=quality), tmp_path / "book.xlsx")
+    shown = {row[0]: row[1:] for row in openpyxl.load_workbook(tmp_path / "book.xlsx")["quality"]}
+    found = {name.value: tuple(cell.value for cell in cells) for name, cells in shown.items()}
+    assert found["background_od"] == (0.106, "OD", 0.25, "pass")
+    assert found["background_od.unevenness"] == (0.15, "OD", 0.1, "fail")
+    assert found["background_od.vignetting"] == (None, "1", 0.2, "too small")
+    assert found["pixel_size_adequate.image_mpp_um"] == (0.5, "µm", None, None)
+    assert found["verdict"] == ("caution", None, None, " ".join(quality["reasons"]))
+    assert "0.15 OD" in found["verdict"][-1]
 
 
 def square(name: str, corners: int = 4) -> dict[str, Any]:

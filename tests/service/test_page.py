@@ -169,6 +169,24 @@ def test_a_ratio_of_nothing_has_no_logarithm(page: Page) -> None:
     expect(row.locator("td.why")).to_contain_text("Not available: nothing was counted in")
 
 
+def test_each_number_of_the_light_is_judged_by_its_own_limit(page: Page) -> None:
+    """Uneven light fails where its unevenness stands, not at a background within its limit."""
+    check = {
+        "value": 0.106, "limit": 0.25, "unit": "OD", "pass": False,
+        "unevenness": 0.15, "unevenness_limit": 0.1, "unevenness_unit": "OD",
+        "vignetting": None, "vignetting_limit": 0.2, "vignetting_reason": "too small",
+    }  # fmt: skip
+    shown = page.evaluate(
+        """(check) => import("/static/quality.js").then(({ quality }) => {
+          const held = { background_od: check, verdict: "caution", reasons: [] };
+          const [made] = quality({ quality: held });
+          return [...made.querySelectorAll("tbody tr")].map((row) => row.lastChild.textContent);
+        })""",
+        check,
+    )
+    assert shown == ["passes", "fails", "too small"]
+
+
 def test_what_is_no_number_is_never_shown_as_one(page: Page) -> None:
     """null, nothing and NaN are a dash with every unit; numbers are as ever."""
     shown = page.evaluate(
