@@ -129,6 +129,12 @@ def _measured(
 def _template(request: MeasureRequest) -> MeasureJob:
     """Return the job that all images share: flags given win over an earlier record's settings."""
     earlier = load_settings(request.settings) if request.settings else EarlierSettings(_defaults())
+    if earlier.of_mask:
+        raise SettingsError(
+            f"{request.settings} is the record of a vessel mask, of angiometry morphometry; give one "
+            "of angiometry measure, or its settings one by one",
+            "settings",
+        )
     bundle = _bundle_of(request, earlier)
     found = load_bundle(bundle)
     if request.model is None and earlier.model_sha256 not in (None, found.sha256):

@@ -144,7 +144,8 @@ class EarlierSettings:
     """What a record, or its settings object, says of how it was made.
 
     `mpp_um` is None where the pixel size came from the image file itself; `model_sha256` is None
-    where only a settings object was given; `tissue_sha256` is None where no mask was used.
+    where only a settings object was given; `tissue_sha256` is None where no mask was used; `of_mask`
+    says that what was measured was a given vessel mask.
     """
 
     settings: MeasureSettings
@@ -154,6 +155,7 @@ class EarlierSettings:
     model: str | None = None
     model_sha256: str | None = None
     tissue_sha256: str | None = None
+    of_mask: bool = False
 
 
 # What the record keeps beside the choices of `MeasureSettings`.
@@ -201,6 +203,8 @@ def load_settings(path: str | Path) -> EarlierSettings:
         earlier = dataclasses.replace(
             earlier, model=model.get("name"), model_sha256=model.get("sha256")
         )
+    if isinstance(image, dict) and image.get("modality") == "mask":
+        earlier = dataclasses.replace(earlier, of_mask=True)
     if isinstance(image, dict) and image.get("section_thickness_um") is not None:
         thick = dataclasses.replace(
             earlier.settings, section_thickness_um=image["section_thickness_um"]

@@ -188,3 +188,15 @@ def test_morphometry_refuses_settings_that_are_not_its_own(
     assert morphometry(mask, "--tissue", "auto").stderr.startswith("error: tissue: a mask shows")
     thickness = morphometry(mask, "--section-thickness-um", "nan")
     assert thickness.stderr.startswith("error: section_thickness_um: ")
+
+
+def test_measure_refuses_the_settings_of_a_mask(
+    oracle_bundle: Path, section: Path, mask: Path, tmp_path: Path
+) -> None:
+    """The record of a vessel mask holds no model and no threshold: one line says whose it is."""
+    first = tmp_path / "1.json"
+    assert morphometry(mask, "--json", first).exit_code == 0
+    result = measure(oracle_bundle, section, "--settings", first)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: settings: {first} is the record of a vessel mask")
+    assert len(result.stderr.strip().splitlines()) == 1
