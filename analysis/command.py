@@ -131,8 +131,8 @@ def _template(request: MeasureRequest) -> MeasureJob:
     earlier = load_settings(request.settings) if request.settings else EarlierSettings(_defaults())
     if earlier.of_mask:
         raise SettingsError(
-            f"{request.settings} is the record of a vessel mask, of angiometry morphometry; give one "
-            "of angiometry measure, or its settings one by one",
+            f"{request.settings} is the record of a vessel mask that angiometry morphometry "
+            "measured; give one of angiometry measure, or its settings one by one",
             "settings",
         )
     bundle = _bundle_of(request, earlier)

@@ -144,8 +144,8 @@ class EarlierSettings:
     """What a record, or its settings object, says of how it was made.
 
     `mpp_um` is None where the pixel size came from the image file itself; `model_sha256` is None
-    where only a settings object was given; `tissue_sha256` is None where no mask was used; `of_mask`
-    says that what was measured was a given vessel mask.
+    where only a settings object was given; `tissue_sha256` is None where no mask was used;
+    `of_mask` says that what was measured was a given vessel mask.
     """
 
     settings: MeasureSettings
