@@ -503,12 +503,17 @@ def measure(
 
 @app.command()
 def morphometry(
-    mask: Annotated[Path, typer.Argument(help="Vessel mask, 0 and 255, PNG or TIFF.")],
+    mask: Annotated[
+        Path, typer.Argument(help="Vessel mask, PNG or TIFF of 0 and any one other value.")
+    ],
     mpp: Annotated[
         float | None, typer.Option(help="Pixel size in µm; needed if the file has none.")
     ] = None,
     section_thickness_um: _SectionThickness = None,
-    tissue: Annotated[Path | None, typer.Option(help="Mask of the tissue, of its size.")] = None,
+    tissue: Annotated[
+        Path | None,
+        typer.Option(help="frame (the default), or a mask of its size: 0 and one other value."),
+    ] = None,
     regions: _Regions = None,
     band_um: _Band = None,
     parity: _Parity = None,

@@ -84,7 +84,7 @@ def plan(
     for kind, path in files.items():
         if path.exists() and not path.is_dir():
             raise AnalysisError(
-                f"--{kind} {path} is a file, and several images need a folder", kind
+                f"--{_flag(kind)} {path} is a file, and several images need a folder", _flag(kind)
             )
     names = output_names(images)
     jobs = [
@@ -115,7 +115,7 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     masks = [path for kind, path in places if kind == "mask"]
     if len(jobs[0].settings.markers) > 1:
         places += [("mask", cell_mask_path(path)) for path in masks]
-    check_outputs(inputs, places)
+    check_outputs(inputs, [(_flag(kind), path) for kind, path in places])
     for kind, path in places:
         wanted = _SUFFIXES.get(kind, (path.suffix.lower(),))
         if path.suffix.lower() not in wanted:
@@ -124,6 +124,11 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
                 f"name it {', '.join(wanted)}{', or .csv' if kind == 'objects' else ''}",
                 kind,
             )
+
+
+def _flag(kind: str) -> str:
+    """Return the flag that asks for an output: --objects does for the table, too."""
+    return "objects" if kind == "objects_csv" else kind
 
 
 def check_outputs(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) -> None:

@@ -180,7 +180,10 @@ def check_tissue(earlier: EarlierSettings) -> None:
     mask = earlier.settings.tissue_file
     if mask is None or earlier.tissue_sha256 is None or not mask.is_file():
         return  # a mask that is not there is refused where it is read
-    found = file_sha256(mask)
+    try:
+        found = file_sha256(mask)
+    except OSError as error:
+        raise SettingsError(f"{mask} cannot be read ({error.strerror})", "tissue") from error
     if found != earlier.tissue_sha256:
         raise SettingsError(
             f"{mask} is not the tissue mask that the record was made with (sha256 {found[:12]}…, "

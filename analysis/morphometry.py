@@ -31,7 +31,13 @@ from analysis.settings import MeasureSettings
 from analysis.uncertainty import entry
 from analysis.version import software
 from analysis.vessels import finish
-from imaging.errors import ChannelsError, MaskValuesError
+from imaging.errors import (
+    ChannelsError,
+    ImageTooLargeError,
+    UnreadableImageError,
+    UnsupportedFormatError,
+)
+from imaging.mask_source import is_fill
 from imaging.open import SectionImage, open_image
 from imaging.tiles import grid
 from imaging.tissue import find_tissue
@@ -92,9 +98,9 @@ def measure_mask(
     Raises
     ------
     MaskError
-        If the file is no binary mask of one channel.
+        If the file cannot be read or is no binary mask of one channel.
     imaging.errors.ImagingError
-        If a file cannot be read or measured, or the tissue mask has another size.
+        If its pixel size is not known, or the tissue mask cannot be read or has another size.
     """
     settings = settings or MeasureSettings(tissue="frame")
     clock = StageClock()
@@ -131,7 +137,7 @@ def measure_mask(
 def _open(source: Path, mpp_um: float | None) -> SectionImage:
     try:
         return open_image(source, mpp_um, modality="fluorescence", mask=True)
-    except MaskValuesError as error:
+    except (UnsupportedFormatError, ImageTooLargeError, UnreadableImageError) as error:
         raise MaskError(str(error), "mask") from error
     except ChannelsError as error:
         raise MaskError(
@@ -157,7 +163,7 @@ def check_binary(image: SectionImage) -> None:
         core = tile.core
         try:
             pixels = image.read_region(core.x, core.y, core.width, core.height)
-        except MaskValuesError as error:
+        except UnreadableImageError as error:
             raise MaskError(str(error), "mask") from error
         seen |= set(np.unique(pixels).tolist())
         if len(seen - {0}) > 1:
@@ -167,12 +173,14 @@ def check_binary(image: SectionImage) -> None:
                 f"{' …' if len(seen) > 5 else ''}; save it with 0 outside vessels and 255 inside",
                 "mask",
             )
-    if not seen <= {0, 1, 255, image.full_scale} and 0 not in seen:
-        raise MaskError(
-            f"{image.name} is no binary mask: all of it is {seen.pop()}; save it with 0 outside "
-            "vessels and 255 inside",
-            "mask",
-        )
+    if 0 not in seen:
+        value, white = image.mask_numbers or (seen.pop(), image.full_scale)
+        if not is_fill(value, white):
+            raise MaskError(
+                f"{image.name} is no binary mask: all of it is {value:g}; save it with 0 outside "
+                "vessels and 255 inside",
+                "mask",
+            )
 
 
 def _measured(

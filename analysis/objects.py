@@ -94,8 +94,13 @@ def in_image(geometry: Polygon | MultiPolygon, frame: ImageFrame) -> Polygon | M
 
 def _tissue(result: SectionResult) -> Iterator[SectionObject]:
     for outline in outlines(mask_edges(result.tissue)):
-        area_mm2 = outline.area_px * result.mpp_um**2 * 1e-6
-        yield SectionObject(TISSUE_CLASS, outline.geometry, {"Area mm^2": area_mm2})
+        known = _area(outline.area_px * result.mpp_um**2 * 1e-6)
+        yield SectionObject(TISSUE_CLASS, outline.geometry, known)
+
+
+def _area(area_mm2: float) -> dict[str, float]:
+    """Return an area as QuPath names it; its border is not known to more than six digits."""
+    return {"Area mm^2": float(f"{area_mm2:.6g}")}
 
 
 def _regions(
@@ -113,7 +118,7 @@ def _regions(
     for name, shape in shapes.items():
         scaled = shapely.transform(shape, lambda corners: corners * step)
         if not scaled.is_empty:
-            yield SectionObject(REGION_CLASS, scaled, {"Area mm^2": area_of[name]}, name)
+            yield SectionObject(REGION_CLASS, scaled, _area(area_of[name]), name)
 
 
 def _profiles(result: SectionResult) -> Iterator[SectionObject]:

@@ -15,6 +15,14 @@ from imaging.sources import SourceInfo
 
 _MOST_SHOWN = 5
 
+# Of what fills the whole frame, these and the type's own white are a mask; else it is a grey.
+_FILLS = (1, 255)
+
+
+def is_fill(value: float, white: int) -> bool:
+    """Tell whether a value that all of a file has makes it a mask of everything."""
+    return value in _FILLS or value == white
+
 
 class MaskSource:
     """A TIFF mask whose numbers are floats, signed or wider than 16 bit, as NumPy users save them.
@@ -28,6 +36,8 @@ class MaskSource:
         self._name = name
         self._lock = threading.Lock()
         self._value: float | int | None = None
+        dtype = source.info.dtype
+        self._white = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
         self.decodes_whole = source.decodes_whole
         self.info: SourceInfo = dataclasses.replace(source.info, dtype=np.dtype(np.uint8))
 
@@ -55,6 +65,11 @@ class MaskSource:
                 "0 outside and 255 inside"
             )
         return np.where(pixels != 0, np.uint8(255), np.uint8(0))
+
+    @property
+    def numbers(self) -> tuple[float | int, int] | None:
+        """Return the positive value that was read, if any, and the type's own white."""
+        return None if self._value is None else (self._value, self._white)
 
     def close(self) -> None:
         """Close the file."""

@@ -118,6 +118,15 @@ class SectionImage:
         """Close the file."""
         self._source.close()
 
+    @property
+    def mask_numbers(self) -> tuple[float | int, int] | None:
+        """Return the positive value that a mask holds, as far as it was read, and its type's white.
+
+        None where the file is of bytes or 16-bit numbers, which are read as they are.
+        """
+        numbers: tuple[float | int, int] | None = getattr(self._source, "numbers", None)
+        return numbers
+
     def channel_of(self, marker: str) -> int:
         """Return the fluorescence channel that shows a marker.
 

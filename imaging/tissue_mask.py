@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from imaging.errors import ImagingError, TissueMaskError
 from imaging.formats import open_source
-from imaging.sources import WHOLE_DECODE_LIMIT_PX, PixelSource
+from imaging.mask_source import is_fill
+from imaging.sources import WHOLE_DECODE_LIMIT_PX, PixelSource, full_scale_of
 
 _MEND = "save it as PNG or TIFF with 0 outside of the tissue and 255 inside"
 _MOST_SHOWN = 5
@@ -54,7 +55,10 @@ def read_tissue_mask(path: Path, size_px: tuple[int, int]) -> NDArray[np.bool_]:
             f"The tissue mask {path.name} stores white as 0, as ImageJ's inverting lookup table "
             f"does, so that black or white may be tissue: invert the table and {_MEND}."
         )
-    return _inside(pixels[..., : len(source.info.channel_names)], path.name)
+    inside = _inside(pixels[..., : len(source.info.channel_names)], path.name)
+    if inside.all():
+        _check_fill(pixels, source, path.name)
+    return inside
 
 
 def _check_size(source: PixelSource, name: str, size_px: tuple[int, int]) -> None:
@@ -69,6 +73,18 @@ def _check_size(source: PixelSource, name: str, size_px: tuple[int, int]) -> Non
             f"The tissue mask {name} has {width * height:,} pixels and at most "
             f"{WHOLE_DECODE_LIMIT_PX:,} are allowed: use tissue auto for so large a section."
         )
+
+
+def _check_fill(pixels: NDArray[Any], source: PixelSource, name: str) -> None:
+    """Refuse a grey that fills the frame: an empty photograph rather than a mask."""
+    colour = pixels[0, 0, : len(source.info.channel_names)]
+    seen = [(value, full_scale_of(pixels.dtype)) for value in colour[colour > 0].tolist()]
+    stored = getattr(source, "numbers", None)
+    for value, white in seen if stored is None else [stored]:
+        if not is_fill(value, white):
+            raise TissueMaskError(
+                f"The tissue mask {name} is not binary, all of it is {value:g}: {_MEND}."
+            )
 
 
 def _inside(pixels: NDArray[Any], name: str) -> NDArray[np.bool_]:

@@ -307,6 +307,13 @@ def test_a_wrong_command_line_is_one_line_too(words: list[str], line: str) -> No
     assert result.stderr == f"error: {line}\n"
 
 
+def test_help_says_what_masks_and_tissue_may_be() -> None:
+    """Any one value beside 0 is a mask, and the frame is the tissue unless a mask is given."""
+    shown = RUNNER.invoke(app, ["morphometry", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "0 and any one other value" in shown
+    assert "frame (the default)" in shown
+
+
 def test_help_stays_help() -> None:
     """A verb alone that has verbs of its own shows them, and --help succeeds."""
     bare = RUNNER.invoke(app, ["data"])
@@ -387,7 +394,9 @@ def test_masks_may_be_written_in_several_ways(
         (["mask.png", "--json", "."], "json"),
         (["mask.png", "--json", "grey.png/r.json"], "json"),
         (["mask.png", "--workers", "0"], "workers"),
-        (["none.png"], "image"),
+        (["none.png"], "mask"),
+        (["text.png"], "mask"),
+        (["mask.png", "--tissue", "text.png"], "tissue"),
     ],
 )
 def test_morphometry_refuses_what_is_no_mask(
@@ -396,6 +405,7 @@ def test_morphometry_refuses_what_is_no_mask(
     """Grey values, colours, other sizes, no regions and no place to write are one line each."""
     monkeypatch.chdir(tmp_path)
     Path("a.geojson").write_text('{"a": 1}')
+    Path("text.png").write_text("text")
     ramp = np.arange(3600, dtype=np.uint16).reshape(60, 60) % 256
     Image.fromarray(ramp.astype(np.uint8)).save("grey.png")
     colour = np.zeros((60, 60, 3), np.uint8)

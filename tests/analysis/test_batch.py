@@ -94,6 +94,10 @@ def test_outputs_that_clash_are_refused(
     with pytest.raises(AnalysisError, match="need a folder") as caught:
         plan(images, template, {"csv": images[0]})
     assert caught.value.field == "csv"
+    for count, there in ((2, images[0]), (1, tmp_path)):
+        with pytest.raises(AnalysisError, match=r"^--objects /.* is a f") as caught:
+            plan(images[:count], template, {"objects_csv": there})
+        assert caught.value.field == "objects"
     with pytest.raises(AnalysisError, match="is a folder"):
         plan(images[:1], template, {"csv": tmp_path})
     with pytest.raises(AnalysisError, match=r"a\.png is no folder that you may write to"):

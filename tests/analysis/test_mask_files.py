@@ -104,6 +104,33 @@ def test_a_grey_that_fills_the_frame_is_no_mask(tmp_path: Path) -> None:
         measure_mask(tmp_path / "mask.tif", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(0.3, "f4"), (128, "u1"), (128, "u2"), (7, "i4"), (2, "f8")]
+)
+def test_a_grey_that_fills_the_frame_is_no_mask_of_any_type(
+    tmp_path: Path, value: float, dtype: str
+) -> None:
+    """As vessels and as tissue, the error tells the value as the file holds it."""
+    path = tmp_path / "mask.tif"
+    tifffile.imwrite(path, np.full((60, 60), value, dtype))
+    with pytest.raises(MaskError, match=f"all of it is {value:g}"):
+        measure_mask(path, 1.0)
+    with pytest.raises(TissueMaskError, match=f"all of it is {value:g}"):
+        read_tissue_mask(path, (60, 60))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(1.0, "f4"), (255, "f4"), (255, "u1"), (65535, "u2"), (127, "i1"), (2**31 - 1, "i4")],
+)
+def test_white_that_fills_the_frame_is_a_mask(tmp_path: Path, value: float, dtype: str) -> None:
+    """1, 255 and the greatest number of the type are all of the frame."""
+    path = tmp_path / "mask.tif"
+    tifffile.imwrite(path, np.full((60, 60), value, dtype))
+    assert area_fraction(path) == 1
+    assert read_tissue_mask(path, (60, 60)).all()
+
+
 def test_sections_stay_bytes_or_16_bit(tmp_path: Path) -> None:
     """Floats are masks only: a section of them is refused as ever."""
     tifffile.imwrite(tmp_path / "section.tif", block())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from shapely.geometry import box, shape
+from shapely.geometry import Point, box, mapping, shape
 
 from analysis.object_files import OBJECT_COLUMNS, object_rows, write_geojson, write_objects_csv
 from analysis.objects import (
@@ -185,6 +185,20 @@ def test_tissue_is_an_annotation_where_it_is_not_the_frame(
     assert first["objectType"] == "annotation"
     assert first["classification"]["name"] == TISSUE_CLASS
     assert first["measurements"] == {"Area mm^2": pytest.approx(0.005)}
+
+
+def test_areas_of_annotations_have_six_digits(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """A round exclusion of radius 100/3 px of 0.5 µm has π/4·(100/3)² µm², told to a millionth."""
+    drawn = {
+        "type": "Feature",
+        "properties": {"name": "exclude"},
+        "geometry": mapping(Point(100, 100).buffer(100 / 3, quad_segs=400)),
+    }
+    settings = dataclasses.replace(FRAME, regions=regions_document(json.dumps(drawn)))
+    path = draw.fluorescence([draw.bars(200, 200)], tmp_path / "bars.png")
+    first = features(measure(path, settings), tmp_path / "objects.geojson")[0]["properties"]
+    assert first["measurements"] == {"Area mm^2": pytest.approx(0.000872665, rel=1e-5)}
+    assert all(repr(area) == f"{area:.6g}" for area in first["measurements"].values())
 
 
 def test_no_object_is_an_empty_collection(measure: Any, draw: Any, tmp_path: Path) -> None:
