@@ -79,8 +79,8 @@ class CellTally:
 class CellOutcome:
     """Cell measurements of one region, why some are null, and what to know about them.
 
-    `centroids` (n, 2) are the (y, x) of the cells counted, `intervals` say how far the densities
-    might lie.
+    `centroids` (n, 2) are the (y, x) of the cells counted, `intervals` say where the
+    densities of the tissue at large probably lie.
     """
 
     cells: Cells

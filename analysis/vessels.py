@@ -61,7 +61,7 @@ class VesselOutcome:
     warnings
         What a reader of the numbers has to know.
     intervals
-        How far the densities might lie.
+        Where the densities of the tissue at large probably lie.
     parity
         What other programs would report.
     """
