@@ -193,20 +193,12 @@ def _folded(name: str) -> str:
 
 def _outline(feature: Feature, frame: shapely.Geometry) -> shapely.Geometry:
     """Return polygons that lie at least partly in the image."""
-    shape = feature.shape()
+    shape = feature.filled()
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
         raise RegionsError(
             f"{feature.where} is a {shape.geom_type}; draw a closed outline "
             f"(only {MIDLINE} is a line)"
         )
-    if not shape.is_valid:
-        # An outline that crosses itself is all that it winds about, once or more often, as QuPath
-        # fills it; GEOS's other method takes away what is wound about twice. Each part is mended
-        # alone, because parts that overlap, mended together, lose what they share.
-        mended = shapely.make_valid(
-            shapely.get_parts(shape), method="structure", keep_collapsed=False
-        )
-        shape = shapely.union_all([_polygons(part) for part in mended])
     if shape.area <= 0:
         raise RegionsError(f"{feature.where} encloses no area; draw it again")
     if shape.intersection(frame).area <= 0:

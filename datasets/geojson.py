@@ -88,7 +88,7 @@ def _text(path: Path) -> str:
 
 
 def _polygon(feature: Feature) -> shapely.Geometry:
-    geometry = feature.shape()
+    geometry = feature.filled()
     if geometry.geom_type not in ("Polygon", "MultiPolygon"):
         raise AnnotationError(
             f"{feature.where} is a {geometry.geom_type}; draw a closed outline, "

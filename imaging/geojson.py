@@ -54,6 +54,23 @@ class Feature:
             raise GeoJsonError(f"{self.where} has coordinates that are no numbers; draw it again")
         return geometry
 
+    def filled(self) -> shapely.Geometry:
+        """Return the geometry; of one that crosses itself, the area that QuPath fills.
+
+        An outline that crosses itself is all that it winds about, once or more often; GEOS's other
+        method takes away what is wound about twice. Each part is mended alone, because parts that
+        overlap, mended together, lose what they share.
+        """
+        geometry = self.shape()
+        if geometry.geom_type not in ("Polygon", "MultiPolygon") or geometry.is_valid:
+            return geometry
+        mended = shapely.make_valid(
+            shapely.get_parts(geometry), method="structure", keep_collapsed=False
+        )
+        parts = shapely.get_parts(shapely.get_parts(mended))
+        united = shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
+        return united if united.area else shapely.Polygon()  # of no parts it is a collection
+
 
 def parse(text: str, source: str) -> Any:
     """Return the document that a file holds; `source` is its name, for errors."""

@@ -54,6 +54,14 @@ def test_holes_and_multipolygons_have_their_areas(tmp_path: Path, bare: bool) ->
     assert found.complete.all()
 
 
+def test_an_outline_that_overlaps_itself_is_filled_as_qupath_fills_it(tmp_path: Path) -> None:
+    """What a lasso winds about twice belongs to it, as it does in a region that is measured."""
+    lasso = [[2, 4], [8, 4], [8, 8], [4, 8], [4, 2], [6, 2], [6, 10], [2, 10], [2, 4]]
+    path = write(tmp_path / "a.geojson", feature("Vessel", [lasso]))
+    labels = open_annotation(path, "vessel", SIZE).read(FRAME).labels
+    assert np.count_nonzero(labels) == 6 * 4 + 2 * 2 + 4 * 2
+
+
 def test_overlapping_cells_keep_separate_labels(tmp_path: Path) -> None:
     """A small cell drawn before a large one that covers it keeps its own label on top."""
     path = write(
