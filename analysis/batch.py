@@ -25,6 +25,7 @@ from analysis.errors import AnalysisError
 from analysis.exports import write_whole
 from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
 from analysis.record import rounded, to_dict
+from imaging.calibration import agree
 from imaging.errors import ImagingError
 from imaging.names import readable
 from model.bundle import load_bundle
@@ -40,6 +41,8 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "skeleton": ".png",
 }
 _SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "csv": (".csv",),
+    "xlsx": (".xlsx",),
     "mask": MASK_SUFFIXES,
     "labels": TIFF_SUFFIXES,
     "overlay": (".png",),
@@ -286,7 +289,7 @@ class Ledger:
                 and {name: settings.get(name) for name in choices} == choices
                 and _get(record, "image", "section_thickness_um")
                 == rounded(job.settings.section_thickness_um)
-                and _same_reading(settings, job)
+                and _same_reading(record, job)
             )
             if same:
                 return Outcome(job.source, record=record, resumed=True)
@@ -340,12 +343,17 @@ def _is_record(tree: object) -> bool:
     return isinstance(tree, dict) and isinstance(tree.get("image"), dict)
 
 
-def _same_reading(settings: Mapping[str, Any], job: MeasureJob) -> bool:
+def _same_reading(record: Mapping[str, Any], job: MeasureJob) -> bool:
     """Tell whether pixel size, tissue mask, channels and modality are those the job asks for."""
+    settings, image = record.get("settings", {}), record["image"]
+    asked = job.mpp_um
+    if asked is not None and image.get("mpp_source") == "file":
+        # What the file states holds, and a request of the same size is no other.
+        asked = None if agree(image["mpp_um"], asked) else asked
     mask = job.settings.tissue_file
     content = file_sha256(mask) if mask is not None and mask.is_file() else None
-    return (
-        settings.get("mpp_um") == rounded(job.mpp_um)
+    return bool(
+        settings.get("mpp_um") == rounded(asked)
         and settings.get("tissue_sha256") == content
         and settings.get("channels") == dict(job.channels or {})
         and settings.get("modality") == _modality_of(job)

@@ -66,6 +66,11 @@ def morphometry(
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(record, out)
+    aloud = Console(stderr=True)
+    for warning in record.warnings:
+        aloud.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    if out is not None and out != STDOUT:
+        aloud.print(f"wrote {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _earlier(request: MorphometryRequest) -> EarlierSettings:

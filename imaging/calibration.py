@@ -58,16 +58,16 @@ def resolve_pixel_size(
                 "HTTP and in Python."
             )
         return float(requested_um), "request"
-    if not _agree(calibration.x_um, calibration.y_um):
+    if not agree(calibration.x_um, calibration.y_um):
         raise PixelSizeError(
             f"Pixels are not square: {calibration.x_um:g} × {calibration.y_um:g} µm according to "
             f"{calibration.origin}. Resample the image to square pixels and open that."
         )
     file_um = math.sqrt(calibration.x_um * calibration.y_um)
-    if requested_um is not None and not _agree(file_um, requested_um):
+    if requested_um is not None and not agree(file_um, requested_um):
         raise PixelSizeError(
             f"The file says {file_um:g} µm per pixel ({calibration.origin}) and the request "
-            f"{requested_um:g}: leave the request out, or correct the file if it is wrong."
+            f"{requested_um:g}: leave mpp_um out, or correct the file if it is wrong."
         )
     return file_um, "file"
 
@@ -146,7 +146,7 @@ def _check_request(requested_um: float) -> None:
         )
 
 
-def _agree(a: float, b: float) -> bool:
+def agree(a: float, b: float) -> bool:
     """Return whether two pixel sizes differ by at most 1 %."""
     return abs(a - b) <= TOLERANCE * min(a, b) * (1 + 1e-9)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from analysis.batch import Ledger, Outcome, json_text, output_names, plan, run
 from analysis.engine import (
@@ -130,6 +131,21 @@ def test_a_finished_run_is_resumed(
     assert resumed(coarser, out) == [False, False, False]
     images[0].write_bytes(images[2].read_bytes())
     assert resumed(jobs, out) == [False, False, True]
+
+
+def test_a_request_of_the_size_that_the_file_states_is_resumed(
+    template: MeasureJob, tmp_path: Path
+) -> None:
+    """The record says that the file stated its pixel size; asking for the same changes nothing."""
+    source, out = tmp_path / "stated.ome.tif", tmp_path / "all.json"
+    stated = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    pixels = np.full((64, 64, 3), 200, np.uint8)
+    tifffile.imwrite(source, pixels, ome=True, photometric="rgb", metadata=stated)
+    jobs = plan([source], template, {})
+    assert jobs[0].mpp_um == 0.5
+    Ledger(out, resume=False).close(run(jobs), single=True)
+    assert json.loads(out.read_text())["image"]["mpp_source"] == "file"
+    assert resumed(jobs, out) == [True]
 
 
 def test_a_run_that_was_cut_off_is_resumed(
