@@ -17,6 +17,7 @@ from skimage.measure import label as label_image
 from skimage.measure import regionprops
 from skimage.morphology import skeletonize
 
+from analysis.thinning import pack, thin_words
 from analysis.vessels import VesselSettings, measure_vessels
 from tests.phantoms import Bools
 
@@ -74,15 +75,46 @@ def test_time_grows_with_the_pixels(side: int) -> None:
     print(f"\n{side}²: {taken:.2f} s, {taken / (side / 1024) ** 2:.3f} s for each 1024²")
 
 
+def test_where_the_time_goes() -> None:
+    """The floor, below which no measurement of these things comes, and what is done beside it.
+
+    The floor is one read of the mask, one thinning, and two exact distances: inside the vessels,
+    for widths and pruning, and outside of them.
+    """
+    mask = network(4096)
+    inside, outside = mask.view(np.uint8), (~mask).view(np.uint8)
+    floor = {
+        "read and pack": median_s(lambda: pack(mask)),
+        "thinning": median_s(lambda: thin_words(pack(mask))) - median_s(lambda: pack(mask)),
+        "distances": median_s(
+            lambda: [
+                cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+                for part in (inside, outside)
+            ]
+        ),
+    }
+    whole = median_s(lambda: measure_vessels(mask, None, SETTINGS))
+    print("\n4096², one process: " + ", ".join(f"{k} {v:.2f} s" for k, v in floor.items()))
+    print(f"floor {sum(floor.values()):.2f} s, all measurements {whole:.2f} s")
+
+
+def spin(count: int) -> int:
+    """Add numbers: work that needs no memory, shares nothing and never waits."""
+    return sum(range(count))
+
+
 def test_two_processes_against_one() -> None:
     """From 8192² on the blocks keep two processes busy; all are run in turn.
 
-    OpenCV uses further cores for parts of the work: one process is timed with and without.
+    OpenCV uses further cores for parts of the work: one process is timed with and without. What the
+    machine itself gains by a second process is printed beside.
     """
     mask = np.tile(network(4096), (2, 2))
     taken: dict[str, list[float]] = {"one core": [], "one process": [], "two": []}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         measure_vessels(mask[:4096, :2048], None, SETTINGS, block_px=1024, executor=pool)
+        alone = median_s(lambda: [spin(30_000_000) for _ in range(2)])
+        beside = median_s(lambda: list(pool.map(spin, [30_000_000] * 2)))
         for _ in range(RUNS):
             for name, executor in (("one core", None), ("one process", None), ("two", pool)):
                 cv2.setNumThreads(1 if name == "one core" else -1)
@@ -92,3 +124,4 @@ def test_two_processes_against_one() -> None:
     core, one, two = (float(np.median(seconds)) for seconds in taken.values())
     print(f"\n8192²: one core {core:.2f} s, one process {one:.2f} s, two processes {two:.2f} s")
     print(f"ratio {core / two:.2f} to one core, {one / two:.2f} to one process")
+    print(f"two processes that only add numbers: ratio {alone / beside:.2f}")
