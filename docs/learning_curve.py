@@ -134,7 +134,7 @@ def draw(figures: dict[str, Any]) -> None:
     scores = list(figures["dice"].values())
     middle = np.array([score["mean"] for score in scores])
     low, high = np.array([score["ci95"] for score in scores]).T
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.9), dpi=120)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.9), dpi=120, layout="constrained")
     with tempfile.TemporaryDirectory() as folder:
         draw_tile(Path(folder), 3, "val")
         left.imshow(Image.open(Path(folder) / "tile_3.png"))
