@@ -75,7 +75,8 @@ def test_shares_have_the_loss_and_gradients_of_the_whole(
     In 64 bits, where rounding hides nothing.
     """
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    multiprocessing.start_processes(share, (str(tmp_path),), PROCESSES, start_method="fork")
+    # Forked after others have used threads, the processes wait for ever.
+    multiprocessing.start_processes(share, (str(tmp_path),), PROCESSES, start_method="spawn")
     whole = gradients(small_network(), 0, 1)
     for number in range(PROCESSES):
         found = torch.load(tmp_path / f"{number}.pt")
