@@ -18,7 +18,7 @@ from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import SettingsError
 from analysis.regions import read_regions
-from analysis.screen import show
+from analysis.screen import show, tell
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 from imaging.open import parse_channels
 from model.bundle import find_bundle, load_bundle
@@ -91,7 +91,7 @@ def measure(request: MeasureRequest, progress: Progress, console: Console) -> in
     if code == 0:
         for path in request.outputs.values():
             if path != STDOUT:
-                console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+                tell(console, f"wrote {path}")
     return code
 
 
@@ -223,7 +223,7 @@ def _report(outcomes: Sequence[Outcome], console: Console) -> int:
             warnings[text] = warnings.get(text, 0) + 1
     for warning, count in warnings.items():
         of = f" ({count} images)" if count > 1 else ""
-        console.print(f"warning: {warning}{of}", highlight=False, markup=False, soft_wrap=True)
+        tell(console, f"warning: {warning}{of}")
     resumed = sum(outcome.resumed for outcome in outcomes)
     if resumed:
         console.print(f"{resumed} already measured", highlight=False)
@@ -231,5 +231,5 @@ def _report(outcomes: Sequence[Outcome], console: Console) -> int:
     for outcome in failed:
         where = f"{outcome.field}: " if outcome.field else ""
         line = f"error: {outcome.source}: {where}{outcome.error}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        tell(console, line)
     return 1 if failed else 0

@@ -20,7 +20,7 @@ from analysis.exports import write_json
 from analysis.morphometry import measure_mask
 from analysis.record import to_dict, to_json
 from analysis.regions import read_regions
-from analysis.screen import print_record
+from analysis.screen import print_record, tell
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 
 
@@ -68,9 +68,9 @@ def morphometry(
         write_json(record, out)
     aloud = Console(stderr=True)
     for warning in record.warnings:
-        aloud.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        tell(aloud, f"warning: {warning}")
     if out is not None and out != STDOUT:
-        aloud.print(f"wrote {out}", highlight=False, markup=False, soft_wrap=True)
+        tell(aloud, f"wrote {out}")
 
 
 def _earlier(request: MorphometryRequest) -> EarlierSettings:

@@ -21,7 +21,7 @@ import shapely.affinity
 
 from analysis.errors import RegionsError
 from imaging.errors import GeoJsonError
-from imaging.geojson import Feature, features, parse
+from imaging.geojson import Feature, features, parse, with_area
 
 TISSUE = "tissue"
 CORE, MIDLINE, EXCLUDE = "infarct_core", "midline", "exclude"
@@ -141,7 +141,7 @@ def plan_regions(
     if not outlines and not vertices:
         raise RegionsError("there is no region; draw at least one closed outline")
     whole = {name: shapely.union_all(shapes) for name, shapes in outlines.items()}
-    united = {name: _polygons(shape.intersection(frame)) for name, shape in whole.items()}
+    united = {name: with_area(shape.intersection(frame)) for name, shape in whole.items()}
     exclusions = united.pop(EXCLUDE, None)
     pairs: tuple[tuple[str, str], ...] = ()
     if vertices and CORE not in united:
@@ -218,12 +218,6 @@ def _line_vertices(feature: Feature) -> npt.NDArray[np.float64]:
     return np.asarray(shapely.get_coordinates(shape), np.float64)
 
 
-def _polygons(shape: shapely.Geometry) -> shapely.Geometry:
-    """Return what of a geometry has an area."""
-    parts = shapely.get_parts(shapely.get_parts([shape]))
-    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
-
-
 def _fitted(vertices: Iterable[npt.NDArray[np.float64]], frame: shapely.Geometry) -> Line:
     """Return the line of least squared distances: a point on it and its direction (x, y)."""
     points = np.concatenate(list(vertices))
@@ -253,7 +247,7 @@ def _half(
         middle + reach * (along + normal),
         middle + reach * (normal - along),
     ]
-    return _polygons(shapely.Polygon(corners).intersection(frame))
+    return with_area(shapely.Polygon(corners).intersection(frame))
 
 
 def mirrored(shape: shapely.Geometry, line: Line) -> shapely.Geometry:
@@ -275,11 +269,11 @@ def _derived(
     widened = core.buffer(band_px, quad_segs=_QUARTER_PIECES)
     band = widened.difference(core).intersection(frame)
     if line is None:
-        return {BAND: _polygons(band)}
+        return {BAND: with_area(band)}
     core = core.intersection(frame)
     half = _half(line, frame, np.array([core.centroid.x, core.centroid.y]))
-    band = _polygons(band.intersection(half))
-    own = _polygons(core.intersection(half))
+    band = with_area(band.intersection(half))
+    own = with_area(core.intersection(half))
     if own.area < (1 - _MOST_ACROSS) * core.area:
         raise RegionsError(
             f"the {CORE} lies on both sides of the {MIDLINE}, so that it has no mirror image; "
@@ -287,7 +281,7 @@ def _derived(
         )
     return {
         BAND: band,
-        MIRRORED_CORE: _polygons(mirrored(own, line).intersection(frame)),
-        MIRRORED_BAND: _polygons(mirrored(band, line).intersection(frame)),
-        REMOTE: _polygons(half.difference(core).difference(band)),
+        MIRRORED_CORE: with_area(mirrored(own, line).intersection(frame)),
+        MIRRORED_BAND: with_area(mirrored(band, line).intersection(frame)),
+        REMOTE: with_area(half.difference(core).difference(band)),
     }

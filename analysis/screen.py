@@ -13,6 +13,11 @@ from analysis.rows import leaves, reason_path
 from analysis.units import DIMENSIONLESS, unit_of
 
 
+def tell(console: Console, line: str) -> None:
+    """Print a line as it is: nothing coloured, read as markup, or broken."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def show(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print one table of measurements for each image."""
     for outcome in outcomes:

@@ -64,12 +64,18 @@ class Feature:
         geometry = self.shape()
         if geometry.geom_type not in ("Polygon", "MultiPolygon") or geometry.is_valid:
             return geometry
-        mended = shapely.make_valid(
-            shapely.get_parts(geometry), method="structure", keep_collapsed=False
+        united = with_area(
+            *shapely.make_valid(
+                shapely.get_parts(geometry), method="structure", keep_collapsed=False
+            )
         )
-        parts = shapely.get_parts(shapely.get_parts(mended))
-        united = shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
         return united if united.area else shapely.Polygon()  # of no parts it is a collection
+
+
+def with_area(*geometries: shapely.Geometry) -> shapely.Geometry:
+    """Return what of geometries has an area, as one."""
+    parts = shapely.get_parts(shapely.get_parts(geometries))
+    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
 
 
 def parse(text: str, source: str) -> Any:

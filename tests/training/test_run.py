@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -16,6 +15,7 @@ from model.bundle import load_bundle
 from model.errors import BundleError
 from model.export import PARITY_TOLERANCE
 from model.predictor import Predictor
+from tests.training.small import logged_losses
 from training.augment import Augmentation
 from training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from training.module import SegmentationModule, Start
@@ -34,15 +34,6 @@ def trained(
     out = tmp_path_factory.mktemp("run")
     assert train(small_recipe, tile_folders, out) == out / BEST
     return out
-
-
-def logged_losses(out: Path) -> dict[int, float]:
-    rows: dict[int, float] = {}
-    for path in sorted(out.glob("logs/version_*/metrics.csv")):
-        for row in csv.DictReader(path.read_text().splitlines()):
-            if row.get("train/loss"):
-                rows[int(row["step"])] = float(row["train/loss"])
-    return rows
 
 
 def test_a_run_leaves_checkpoints_and_logs(trained: Path):
