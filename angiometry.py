@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.usage import PlainGroup
+from analysis.usage import PlainGroup, named
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,8 +80,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        field = getattr(error, "field", None)
-        typer.echo(f"error: {f'{field}: ' if field else ''}{error}", err=True)
+        typer.echo(f"error: {named(getattr(error, 'field', ''), str(error))}", err=True)
         raise typer.Exit(2) from error
     except ModuleNotFoundError as error:
         if error.name not in _TRAINING_MODULES:

@@ -20,6 +20,7 @@ from analysis.errors import SettingsError
 from analysis.regions import read_regions
 from analysis.screen import show, tell
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
+from analysis.usage import named
 from imaging.open import parse_channels
 from model.bundle import find_bundle, load_bundle
 from model.errors import BundleError
@@ -229,7 +230,5 @@ def _report(outcomes: Sequence[Outcome], console: Console) -> int:
         console.print(f"{resumed} already measured", highlight=False)
     failed = [outcome for outcome in outcomes if outcome.record is None]
     for outcome in failed:
-        where = f"{outcome.field}: " if outcome.field else ""
-        line = f"error: {outcome.source}: {where}{outcome.error}"
-        tell(console, line)
+        tell(console, f"error: {outcome.source}: {named(outcome.field, outcome.error)}")
     return 1 if failed else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,13 +38,19 @@ def _one_line() -> Iterator[None]:
 def usage_line(error: typer.TyperException) -> str:
     """Return a usage error as ``field: what; mend``.
 
-    What typer's errors hold depends on their kind: a parameter, the name of an option, neither.
+    Without the field where it is about none, or about an option that the error itself names.
     """
-    param, option = getattr(error, "param", None), getattr(error, "option_name", "")
-    field = param.name.rstrip("_") if param else option.lstrip("-").replace("-", "_")
+    param = getattr(error, "param", None)
+    field = param.name.rstrip("_") if param else ""
     what = " ".join((error.message or error.format_message()).split()).rstrip(".")
     near = getattr(error, "possibilities", None)
     ctx = getattr(error, "ctx", None)
     path = f"{ctx.command_path} " if ctx else ""
     mend = f"did you mean {' or '.join(sorted(near))}?" if near else f"see {path}--help"
-    return f"{field or 'command'}: {what[:1].lower()}{what[1:]}; {mend}"
+    return named(field, f"{what[:1].lower()}{what[1:]}; {mend}")
+
+
+def named(field: str, message: str) -> str:
+    """Return an error's message with the field at fault before it, unless it begins with it."""
+    begins = re.match(rf"(--)?{field.replace('_', '[_-]')}\s", message, re.IGNORECASE)
+    return f"{field}: {message}" if field and not begins else message
