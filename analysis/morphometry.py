@@ -43,6 +43,7 @@ from imaging.tiles import grid
 from imaging.tissue import find_tissue
 
 _BLOCK_PX = 2048
+_ONE_CHANNEL = "save the mask as one channel, 0 outside vessels and one other value inside"
 
 
 @dataclass(frozen=True)
@@ -140,17 +141,13 @@ def _open(source: Path, mpp_um: float | None) -> SectionImage:
     except (UnsupportedFormatError, ImageTooLargeError, UnreadableImageError) as error:
         raise MaskError(str(error), "mask") from error
     except ChannelsError as error:
-        raise MaskError(
-            f"{source.name} has several channels; a mask has one, 0 and 255", "mask"
-        ) from error
+        raise MaskError(f"{source.name} has several channels; {_ONE_CHANNEL}", "mask") from error
 
 
 def check_binary(image: SectionImage) -> None:
     """Refuse an image that is no mask: several channels, or other values than 0 and one more."""
     if image.channel_count != 1:
-        raise MaskError(
-            f"{image.name} has {image.channel_count} channels; a mask has one, 0 and 255", "mask"
-        )
+        raise MaskError(f"{image.name} has {image.channel_count} channels; {_ONE_CHANNEL}", "mask")
     if image.white_is_zero:
         raise MaskError(
             f"{image.name} stores white as 0, as ImageJ's inverting lookup table does: whether "

@@ -176,6 +176,12 @@ class FormReader:
                 "The form holds more than one image; send one request for each.",
                 field=IMAGE_FIELD,
             )
+        if self._field == IMAGE_FIELD and b"filename" not in options:
+            raise InvalidRequestError(
+                "The field image came as text, without a file's name; send the file itself "
+                "(curl: -F image=@section.png, with an @ before its path).",
+                field=IMAGE_FIELD,
+            )
         if self._field in self._fields or self._field in self._files:
             raise InvalidRequestError(
                 f"The field {self._field!r} is given twice.", field=self._field

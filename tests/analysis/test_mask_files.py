@@ -59,6 +59,15 @@ def test_a_mask_of_one_value_is_nothing_or_all(tmp_path: Path, dtype: str) -> No
         assert read_tissue_mask(path, (60, 60)).all() == bool(value)
 
 
+def test_a_mask_in_colours_is_told_what_a_mask_is(tmp_path: Path) -> None:
+    """One channel of 0 and any one other value, not of 0 and 255 alone."""
+    colours = np.zeros((60, 60, 3), np.uint8)
+    colours[:30, :, 0] = colours[30:, :, 1] = 255
+    tifffile.imwrite(tmp_path / "mask.tif", colours, photometric="rgb")
+    with pytest.raises(MaskError, match="one channel, 0 outside vessels and one other value"):
+        measure_mask(tmp_path / "mask.tif", 1.0)
+
+
 NO_MASKS = {
     "not a number": (np.where(block() > 0, 1, np.nan).astype("f4"), "0, 1, nan"),
     "infinite": (block(np.inf), "0, inf"),

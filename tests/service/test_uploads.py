@@ -83,6 +83,14 @@ def test_tissue_as_text_is_no_file(tmp_path: Path) -> None:
         assert not (tmp_path / "tissue").exists()
 
 
+def test_an_image_without_a_file_is_told_how_files_are_sent(tmp_path: Path) -> None:
+    """What ``curl -F image=path`` sends is the path: the error names the field and the @."""
+    with pytest.raises(InvalidRequestError, match="-F image=@section") as caught:
+        receive(part("image", b"/data/section.png") + WHOLE, tmp_path)
+    assert caught.value.errors[0]["field"] == "image"
+    assert not (tmp_path / "upload").exists()
+
+
 def test_image_and_mask_share_the_limit(tmp_path: Path) -> None:
     """The mask's bytes count with the image's, and the error names the field that was too much."""
     body = WHOLE[:-7] + part("tissue", bytes(100), "m.png") + b"--b--\r\n"
