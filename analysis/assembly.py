@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,12 @@ class MeasuredArea:
     cells: CellOutcome | None = None
     association: Association | None = None
     association_reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def area_mm2(self) -> float:
+        """Return the area of the region, 0 where it holds no pixel of tissue."""
+        outcome = self.vessels or self.cells
+        return outcome.area_mm2 if outcome else 0.0
 
     @property
     def intervals(self) -> tuple[Interval, ...]:
@@ -108,10 +114,9 @@ def region_of(area: MeasuredArea) -> Region:
         reasons["cells"] = "VEGF is not among the markers of this image"
     else:
         reasons |= cells.reasons
-    outcome = vessels or cells
     return Region(
         name=area.name,
-        area_mm2=outcome.area_mm2 if outcome else 0.0,
+        area_mm2=area.area_mm2,
         vessels=vessels.vessels if vessels else None,
         cells=cells.cells if cells else None,
         association=area.association,
@@ -186,7 +191,8 @@ def _plain(scaling: MarkerScaling) -> dict[str, Any]:
 def _warnings(parts: Parts) -> tuple[str, ...]:
     image, found = parts.image, []
     grid_um = parts.predictor.bundle.metadata.mpp_um
-    if any(scaling.background_source == "default" for scaling in parts.scalings.values()):
+    assumed = any(s.background_source == "default" for s in parts.scalings.values())
+    if assumed and not parts.tissue.is_empty:
         tint = (
             "optical densities include"
             if "VEGF" in parts.settings.markers
@@ -201,19 +207,34 @@ def _warnings(parts: Parts) -> tuple[str, ...]:
             f"the image has {image.mpp_um:g} µm/px and the model looks at {grid_um:g} µm/px: "
             "capillaries and small cells may be missed; scan at a higher magnification"
         )
-    found.extend(warnings_of(parts.areas))
+    found.extend(warnings_of(parts.areas, parts.tissue))
     return tuple(found)
 
 
-def warnings_of(areas: Sequence[MeasuredArea]) -> tuple[str, ...]:
-    """Return what has to be known about the regions; what concerns one alone names it."""
-    found: list[str] = []
+def warnings_of(areas: Sequence[MeasuredArea], tissue: Tissue | None = None) -> tuple[str, ...]:
+    """Return what has to be known about the regions; what concerns one alone names it.
+
+    `tissue` is what was given or found, None for the frame.
+    """
+    found = list(_of_empty(areas, tissue))
     for area in areas:
         for outcome in (area.vessels, area.cells):
             for text in () if outcome is None else outcome.warnings:
                 if text not in found:
                     found.append(text if area is areas[0] else f"{area.name}: {text}")
     return tuple(dict.fromkeys(found))
+
+
+def _of_empty(areas: Sequence[MeasuredArea], tissue: Tissue | None) -> Iterator[str]:
+    """Say what holds nothing to be measured: all of the tissue, or else single regions."""
+    if tissue is not None and tissue.source == "mask" and tissue.is_empty:
+        yield "the tissue mask is empty, all of it is 0, so that nothing was measured"
+    elif areas[0].area_mm2 == 0:
+        yield "there is no tissue to be measured"
+    else:
+        for area in areas[1:]:
+            if area.area_mm2 == 0:
+                yield f"{area.name}: the region holds no pixel of tissue, so its densities are null"
 
 
 def _dotted(part: str, path: str) -> str:

@@ -111,10 +111,8 @@ def measure_mask(
         mask = ImageMask(image)
         with clock.stage("open"):
             check_binary(image)
-            omega = None
-            if tissue is not None:
-                found = find_tissue(image, tissue)
-                omega = TissueMask(found, *mask.shape, image.mpp_um)
+            given = None if tissue is None else find_tissue(image, tissue)
+            omega = None if given is None else TissueMask(given, *mask.shape, image.mpp_um)
         areas = Areas.of(image, omega, plan_of(image, settings))
         with clock.stage("vessels"):
             measured = _measured(mask, areas, settings, image.mpp_um, progress, executor)
@@ -131,7 +129,7 @@ def measure_mask(
             uncertainty=tuple(entry(a.name, i, None, None) for a in measured for i in a.intervals),
             parity=parity(measured) if settings.parity else None,
             timings_s=clock.with_total(),
-            warnings=warnings_of(measured),
+            warnings=warnings_of(measured, given),
         )
 
 

@@ -61,6 +61,11 @@ class Tissue:
         """Return the share of the frame that is tissue, 0 to 1."""
         return 1.0 if self.mask is None else float(self.mask.mean())
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing of the frame is tissue."""
+        return self.mask is not None and not self.mask.any()
+
     def read(
         self, x: int, y: int, width: int, height: int, mpp_um: float | None = None
     ) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import shapely.geometry
 from PIL import Image
 
 from analysis.errors import MarkerImageError, SettingsError
+from analysis.morphometry import measure_mask
 from analysis.pipeline import measure_section
 from analysis.record import flatten, to_dict, to_json
 from analysis.regions import regions_document
@@ -261,6 +262,17 @@ def test_record_says_how_it_was_made(measure: Any, draw: Any, tmp_path: Path) ->
     assert interval["path"] == "vessels.area_fraction"
     assert interval["threshold_low"] >= record.regions[0].vessels.area_fraction  # type: ignore
     assert "6 blocks" in interval["reason"]
+
+
+def test_an_empty_tissue_mask_is_called_so(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """Images and vessel masks with a tissue mask of zeros are warned of it, not of lacking glass."""
+    path, mask = draw.brightfield(0.1 + draw.bars(120, 120), tmp_path / "a.png"), tmp_path / "m.png"
+    Image.fromarray(np.zeros((120, 120), np.uint8)).save(mask)
+    record = measure(path, MeasureSettings(tissue=str(mask))).result.record
+    of_mask = measure_mask(mask, 0.5, tissue=mask)
+    for warnings in (record.warnings, of_mask.warnings):
+        assert len(warnings) == 1
+        assert warnings[0].startswith("the tissue mask is empty, all of it is 0")
 
 
 def test_coarse_pixels_are_warned_of(measure: Any, draw: Any, tmp_path: Path) -> None:

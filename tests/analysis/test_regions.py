@@ -376,6 +376,17 @@ def test_excluded_parts_leave_the_tissue_and_every_region(tmp_path: Path) -> Non
     assert tissue.vessels.area_mm2 < whole.regions[0].vessels.area_mm2  # type: ignore[operator]
 
 
+def test_regions_without_a_pixel_of_tissue_are_warned_of(tmp_path: Path) -> None:
+    """Smaller than a pixel, or excluded wholly: each by its name; one warning where all is gone."""
+    speck, hidden = feature("speck", box(9.6, 9.6, 9.9, 9.9)), feature("hidden", box(0, 0, 9, 9))
+    gone = feature("exclude", box(0, 0, 9, 9))
+    record = measured(tmp_path, feature("seen", box(0, 0, 99, 99)), speck, hidden, gone)
+    empty = [text for text in record.warnings if "no pixel of tissue" in text]
+    assert [text.split(":")[0] for text in empty] == ["speck", "hidden"]
+    record = measured(tmp_path, speck, feature("exclude", box(0, 0, 500, 500)))
+    assert record.warnings == ("there is no tissue to be measured",)
+
+
 def test_infarct_and_mirror_are_compared(tmp_path: Path) -> None:
     """Each density has a ratio to the other side, or a reason."""
     record = measured(
