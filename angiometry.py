@@ -30,6 +30,8 @@ _Band = Annotated[float | None, typer.Option(help="Width of the band about an in
 _Parity = Annotated[
     bool | None, typer.Option("--parity", help="Add what AngioTool, REAVER, Q-VAT would say.")
 ]
+_Csv = Annotated[Path | None, typer.Option(help="Tidy table.")]
+_Xlsx = Annotated[Path | None, typer.Option(help="Workbook.")]
 _Settings = Annotated[Path | None, typer.Option(help="Repeat the settings of this earlier record.")]
 _MinProfileArea = Annotated[
     float | None, typer.Option(help="Smallest vessel profile counted, µm² (20).")
@@ -433,8 +435,8 @@ def measure(
     json_: Annotated[
         Path | None, typer.Option("--json", help="The record, an array for several; - is stdout.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Tidy table.")] = None,
-    xlsx: Annotated[Path | None, typer.Option(help="Workbook.")] = None,
+    csv: _Csv = None,
+    xlsx: _Xlsx = None,
     mask: Annotated[
         Path | None, typer.Option(help="Mask 0/255 of the image's size, PNG or OME-TIFF.")
     ] = None,
@@ -521,10 +523,12 @@ def morphometry(
     max_vessel_radius_um: _MaxVesselRadius = None,
     workers: Annotated[int, typer.Option(help="Processes for a large mask.", min=1)] = 1,
     json_: Annotated[Path | None, typer.Option("--json", help="The record; - is stdout.")] = None,
+    csv: _Csv = None,
+    xlsx: _Xlsx = None,
     settings: _Settings = None,
 ) -> None:
     """Measure a vessel mask as it is, on its own grid."""
-    from analysis import mask_command
+    from analysis import command, mask_command
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         request = mask_command.MorphometryRequest(
@@ -541,7 +545,7 @@ def morphometry(
                 "max_vessel_radius_um": max_vessel_radius_um,
             },
             settings=settings,
-            out=json_,
+            outputs=command.outputs(json=json_, csv=csv, xlsx=xlsx),
         )
         mask_command.morphometry(request, progress, executor)
 

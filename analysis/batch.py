@@ -119,6 +119,17 @@ def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
     if len(jobs[0].settings.markers) > 1:
         places += [("mask", cell_mask_path(path)) for path in masks]
     check_outputs(inputs, [(_flag(kind), path) for kind, path in places])
+    check_suffixes(places)
+
+
+def check_suffixes(places: Sequence[tuple[str, Path]]) -> None:
+    """Refuse outputs (kind, path) whose name says that they are something else.
+
+    Raises
+    ------
+    AnalysisError
+        Naming the flag and the file.
+    """
     for kind, path in places:
         wanted = _SUFFIXES.get(kind, (path.suffix.lower(),))
         if path.suffix.lower() not in wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +12,24 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.batch import STDOUT, check_outputs
+from analysis.batch import STDOUT, check_outputs, check_suffixes
 from analysis.clock import Progress
 from analysis.command import check_tissue
+from analysis.engine import Output
 from analysis.errors import SettingsError
-from analysis.exports import write_json
+from analysis.exports import write_csv, write_json
 from analysis.morphometry import measure_mask
-from analysis.record import to_dict, to_json
+from analysis.record import Record, to_dict, to_json
 from analysis.regions import read_regions
 from analysis.screen import print_record, tell
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
+from analysis.workbook import write_xlsx
+
+_WRITERS: Mapping[Output, Callable[[Record, Path], None]] = {
+    "json": write_json,
+    "csv": write_csv,
+    "xlsx": write_xlsx,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class MorphometryRequest:
     parity: bool | None = None
     sizes: Mapping[str, float | None] = field(default_factory=dict)
     settings: Path | None = None
-    out: Path | None = None
+    outputs: Mapping[Output, Path] = field(default_factory=dict)
 
 
 def morphometry(
@@ -45,12 +53,14 @@ def morphometry(
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> None:
-    """Measure a vessel mask; the record goes to a file, to standard output, or is shown."""
+    """Measure a vessel mask; the record goes to files, to standard output, or is shown."""
     earlier = _earlier(request)
     chosen = _chosen(request, earlier.settings)
-    tissue, out = chosen.tissue_file, request.out
-    if out is not None and out != STDOUT:
-        check_outputs([request.mask, *([tissue] if tissue else [])], [("json", out)])
+    tissue, outputs = chosen.tissue_file, request.outputs
+    to_stdout = outputs.get("json") == STDOUT
+    places = [(k, path) for k, path in outputs.items() if not (k == "json" and to_stdout)]
+    check_outputs([request.mask, *([tissue] if tissue else [])], places)
+    check_suffixes(places)
     record = measure_mask(
         request.mask,
         earlier.mpp_um if request.mpp_um is None else request.mpp_um,
@@ -59,18 +69,18 @@ def morphometry(
         progress=progress,
         executor=executor,
     )
-    if out is None:
-        print_record(to_dict(record), Console())
-    elif out == STDOUT:
+    if to_stdout:
         sys.stdout.write(to_json(record) + "\n")
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(record, out)
+    elif not places:
+        print_record(to_dict(record), Console())
+    for kind, path in places:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _WRITERS[kind](record, path)
     aloud = Console(stderr=True)
     for warning in record.warnings:
         tell(aloud, f"warning: {warning}")
-    if out is not None and out != STDOUT:
-        tell(aloud, f"wrote {out}")
+    for _, path in places:
+        tell(aloud, f"wrote {path}")
 
 
 def _earlier(request: MorphometryRequest) -> EarlierSettings:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pytest
 import tifffile
 from PIL import Image
@@ -393,6 +394,9 @@ def test_masks_may_be_written_in_several_ways(
         (["mask.png", "--regions", "a.geojson"], "regions"),
         (["mask.png", "--json", "."], "json"),
         (["mask.png", "--json", "grey.png/r.json"], "json"),
+        (["mask.png", "--csv", "table.txt"], "csv"),
+        (["mask.png", "--csv", "-"], "csv"),
+        (["mask.png", "--xlsx", "mask.png"], "xlsx"),
         (["mask.png", "--workers", "0"], "workers"),
         (["none.png"], "mask"),
         (["text.png"], "mask"),
@@ -418,6 +422,24 @@ def test_morphometry_refuses_what_is_no_mask(
     assert result.exit_code == 2
     assert re.match(rf"error: (--)?{field}[: ]", result.stderr, re.IGNORECASE)
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_morphometry_writes_the_tables_of_measure(tmp_path: Path) -> None:
+    """CSV and workbook hold the record's numbers, beside JSON or without it."""
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    table, book = tmp_path / "out" / "table.csv", tmp_path / "book.xlsx"
+    words = [str(tmp_path / "mask.png"), "--mpp", "1", "--csv", str(table), "--xlsx", str(book)]
+    result = RUNNER.invoke(app, ["morphometry", *words])
+    assert (result.exit_code, result.stdout) == (0, ""), result.stderr
+    assert f"wrote {table}" in result.stderr
+    lines = csv.DictReader(table.read_text("utf-8").splitlines())
+    found = {row["measurement"]: row["value"] for row in lines}
+    assert float(found["vessels.area_fraction"]) == pytest.approx(400 / 3600, rel=1e-3)
+    assert "regions" in openpyxl.load_workbook(book).sheetnames
+    record = json.loads(RUNNER.invoke(app, ["morphometry", *words, "--json", "-"]).stdout)
+    assert record["regions"][0]["vessels"]["profile_count"] == int(found["vessels.profile_count"])
 
 
 def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:

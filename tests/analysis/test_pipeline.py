@@ -265,7 +265,7 @@ def test_record_says_how_it_was_made(measure: Any, draw: Any, tmp_path: Path) ->
 
 
 def test_an_empty_tissue_mask_is_called_so(measure: Any, draw: Any, tmp_path: Path) -> None:
-    """Images and vessel masks with a tissue mask of zeros are warned of it, not of lacking glass."""
+    """Of images and of vessel masks alike: the warning is of zeros, not of lacking glass."""
     path, mask = draw.brightfield(0.1 + draw.bars(120, 120), tmp_path / "a.png"), tmp_path / "m.png"
     Image.fromarray(np.zeros((120, 120), np.uint8)).save(mask)
     record = measure(path, MeasureSettings(tissue=str(mask))).result.record
