@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.graph import Chains, PixelGraph
+from analysis.radii import Radii
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -42,24 +43,26 @@ class EndChanges:
     x: Ints
 
 
-def end_changes(graph: PixelGraph, chains: Chains, distance: Floats, stays: Bools) -> EndChanges:
+def end_changes(
+    graph: PixelGraph, chains: Chains, radius: Floats, radii: Radii, stays: Bools
+) -> EndChanges:
     """Return by which pixels the free ends differ from those of the medial axis.
 
     Parameters
     ----------
     graph, chains
         The skeleton of one window.
-    distance
-        Distance of every pixel of the window to the background (H, W), in pixels.
+    radius, radii
+        How far the graph's pixels (N,), and any pixels of the window, lie from the background.
     stays
         Chains (K,) whose ends count; the others are about to be pruned.
     """
     place, inwards, size = _free_ends(chains, stays)
-    radius = distance[graph.y[chains.pixel], graph.x[chains.pixel]].astype(np.float64)
-    surplus = _surplus(graph, chains.pixel, radius, place, inwards, size)
+    along = radius[chains.pixel].astype(np.float64)
+    surplus = _surplus(graph, chains.pixel, along, place, inwards, size)
     gone = np.repeat(place - inwards, surplus) + np.repeat(inwards, surplus) * _count_up(surplus)
     short = surplus == 0
-    y, x = _missing(graph, chains.pixel, distance, place[short], inwards[short], size[short])
+    y, x = _missing(graph, chains.pixel, radii, place[short], inwards[short], size[short])
     return EndChanges(chains.pixel[gone], y, x)
 
 
@@ -109,12 +112,12 @@ def _surplus(
 
 
 def _missing(
-    graph: PixelGraph, pixel: Ints, distance: Floats, place: Ints, inwards: Ints, size: Ints
+    graph: PixelGraph, pixel: Ints, radii: Radii, place: Ints, inwards: Ints, size: Ints
 ) -> tuple[Ints, Ints]:
     """Return the pixels (y, x) beyond the ends (E,) along which the distance does not fall yet."""
     tip = pixel[place]
     y, x = graph.y[tip], graph.x[tip]
-    radius = distance[y, x].astype(np.float64)
+    radius = radii.at(y, x).astype(np.float64)
     # The direction is taken over about a diameter: the last pixels may turn aside.
     back = pixel[place + inwards * np.minimum(np.ceil(2 * radius).astype(np.int64), size - 1)]
     dy, dx = (y - graph.y[back]).astype(np.float64), (x - graph.x[back]).astype(np.float64)
@@ -128,9 +131,9 @@ def _missing(
         to_y = y[left] + np.rint(step * dy[left]).astype(np.int64)
         to_x = x[left] + np.rint(step * dx[left]).astype(np.int64)
         inside = (to_y >= 0) & (to_x >= 0)
-        inside &= (to_y < distance.shape[0]) & (to_x < distance.shape[1])
+        inside &= (to_y < radii.shape[0]) & (to_x < radii.shape[1])
         left, to_y, to_x = left[inside], to_y[inside], to_x[inside]
-        level = distance[to_y, to_x] >= radius[left] - _WAVER_PX
+        level = radii.at(to_y, to_x) >= radius[left] - _WAVER_PX
         left = left[level]
         rows.append(to_y[level])
         columns.append(to_x[level])

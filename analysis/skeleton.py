@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from analysis.ends import end_changes
 from analysis.graph import Chains, PixelGraph, pixel_graph, trace
+from analysis.radii import Radii
 from analysis.thinning import Words, clear, coordinates, fill, pack, thin_words
 
 Bools = npt.NDArray[np.bool_]
@@ -45,8 +46,8 @@ class Skeleton:
         Pixels (N,) with three or more branches.
     rim
         Pixels (N,) just inside a part of the mask too wide to have a skeleton: chains are cut here.
-    distance
-        Distance of every pixel to the background (H, W), in pixels.
+    radii
+        How far pixels lie from the background.
     wide
         Mask (H, W) of the parts too wide, or None.
     """
@@ -55,13 +56,13 @@ class Skeleton:
     chains: Chains
     junction: Bools
     rim: Bools
-    distance: Floats
+    radii: Radii
     wide: Bools | None
 
     @cached_property
     def radius(self) -> Floats:
-        """Return the distance to the background at each skeleton pixel (N,)."""
-        return self.distance[self.graph.y, self.graph.x]
+        """Return the distance to the background at each skeleton pixel (N,), in px."""
+        return self.radii.at(self.graph.y, self.graph.x)
 
 
 def distance_to_background(mask: Bools) -> Floats:
@@ -75,24 +76,26 @@ def distance_to_background(mask: Bools) -> Floats:
 def skeleton_of(window: Bools, max_radius_px: float) -> Skeleton:
     """Thin, prune and trace the mask in `window` (H, W); outside it is background."""
     window = without_pinholes(window)
-    distance = distance_to_background(window)
+    radii = Radii.of(window, max_radius_px + GRAIN_PX)
     wide, keep = None, None
-    core = distance > max_radius_px
-    if core.any():
-        wide = window & (distance_to_background(~core) <= max_radius_px)
-        keep = pack(core)
+    # No pixel lies further off than the background in its own column.
+    if radii.in_column.max() > max_radius_px and _radius_bound_px(window) > max_radius_px:
+        core = distance_to_background(window) > max_radius_px
+        if core.any():
+            wide = window & (distance_to_background(~core) <= max_radius_px)
+            keep = pack(core)
     words = thin_words(pack(window), keep)
-    before = _trace(words, window.shape[1], distance, wide)
+    before = _trace(words, window.shape[1], radii, wide)
     spur = _spurs(before)
     gone = before.chains.pixel[np.repeat(spur, before.chains.size)]
-    ends = end_changes(before.graph, before.chains, distance, ~spur)
+    ends = end_changes(before.graph, before.chains, before.radius, radii, ~spur)
     gone = np.concatenate([gone, ends.gone, _residues(before)])
     if not len(gone) and not len(ends.y):
         return before
     pruned = words.copy()
     clear(pruned, before.graph.y[gone], before.graph.x[gone])
     fill(pruned, ends.y, ends.x)
-    return _trace(thin_words(pruned, keep, words), window.shape[1], distance, wide)
+    return _trace(thin_words(pruned, keep, words), window.shape[1], radii, wide)
 
 
 def _residues(skeleton: Skeleton) -> Ints:
@@ -176,16 +179,20 @@ def mirror(mask: Bools, top: int, bottom: int, left: int, right: int) -> Bools:
 
 
 def halo_px(mask: Bools, max_radius_px: float) -> int:
-    """Return the halo that makes the skeleton inside `mask` independent of what lies beyond.
+    """Return the halo that makes the skeleton inside `mask` independent of what lies beyond."""
+    return full_halo_px(min(_radius_bound_px(mask), max_radius_px + 1.0))
 
-    The widest radius is bounded from above on every fourth pixel of every fourth row: the distance
-    there is at least that on the full grid, and no pixel is further than √8 px from one of them.
+
+def _radius_bound_px(mask: Bools) -> float:
+    """Return what no pixel of `mask` (H, W) lies further from the background, in px.
+
+    Looked at on every fourth pixel of every fourth row: the distance there is at least that on the
+    full grid, and no pixel is further than √8 px from one of them.
     """
     sampled = np.ascontiguousarray(mask[::4, ::4])
     if not sampled.any() and not mask.any():
-        return HALO_MARGIN_PX
-    radius = 4.0 * float(distance_to_background(sampled).max()) + 3.0
-    return full_halo_px(min(radius, max_radius_px + 1.0))
+        return 0.0
+    return 4.0 * float(distance_to_background(sampled).max()) + 3.0
 
 
 def full_halo_px(radius_px: float) -> int:
@@ -193,7 +200,7 @@ def full_halo_px(radius_px: float) -> int:
     return int(np.ceil(HALO_RADII * radius_px)) + HALO_MARGIN_PX
 
 
-def _trace(words: Words, width: int, distance: Floats, wide: Bools | None) -> Skeleton:
+def _trace(words: Words, width: int, radii: Radii, wide: Bools | None) -> Skeleton:
     y, x = coordinates(words)
     rim = np.zeros(len(y), np.bool_)
     if wide is not None:
@@ -205,7 +212,7 @@ def _trace(words: Words, width: int, distance: Floats, wide: Bools | None) -> Sk
         y, x, rim = y[stays], x[stays], inner[stays]
     graph = pixel_graph(y, x, width)
     junction = (graph.degree > 2) & ~rim
-    return Skeleton(graph, trace(graph, junction | rim), junction, rim, distance, wide)
+    return Skeleton(graph, trace(graph, junction | rim), junction, rim, radii, wide)
 
 
 def chain_length(skeleton: Skeleton) -> Ints:

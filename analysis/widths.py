@@ -92,22 +92,17 @@ def _reach(
     reach = np.full(len(y), np.nan, np.float32)
     left = np.arange(len(y))
     begin = begin.copy()
-    steps = np.arange(_SAMPLES, dtype=np.float32) * np.float32(STEP_PX)
+    steps = np.arange(_SAMPLES, dtype=np.float32)[:, None] * np.float32(STEP_PX)
     while len(left):
-        along = begin[left, None] + steps
-        value = _sample(
-            image,
-            y[left, None] + ny[left, None] * along,
-            x[left, None] + nx[left, None] * along,
-        )
+        along = begin[left] + steps
+        value = _sample(image, y[left] + ny[left] * along, x[left] + nx[left] * along)
         low = value < 127.5
-        low[:, 0] = False
-        found = low.any(axis=1)
+        found = low[1:].any(axis=0)
         hit = np.flatnonzero(found)
-        at = low[hit].argmax(axis=1)
-        inner, outer = value[hit, at - 1], value[hit, at]
+        at = 1 + low[1:, hit].argmax(axis=0)
+        inner, outer = value[at - 1, hit], value[at, hit]
         inner = np.maximum(inner, 128.0)
-        reach[left[hit]] = along[hit, at - 1] + STEP_PX * (inner - 127.5) / (inner - outer)
+        reach[left[hit]] = along[at - 1, hit] + STEP_PX * (inner - 127.5) / (inner - outer)
         left = left[~found]
         begin[left] += steps[-1]
         left = left[begin[left] <= end[left]]
