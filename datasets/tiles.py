@@ -30,6 +30,7 @@ class TileItem(TypedDict):
     annotated: torch.Tensor  # bool (T,): channels to learn from
     weight: torch.Tensor  # float32 (1, H, W): 1 where annotated, 0 beyond it and on padding
     tile: str
+    source: str  # where its pixels come from: annotated, vessmap, …
 
 
 class RawTile(NamedTuple):
@@ -110,6 +111,7 @@ class TileDataset(Dataset[TileItem]):
             "annotated": torch.from_numpy(annotated),
             "weight": torch.from_numpy((weight > 0).astype(np.float32)[None]),
             "tile": row["tile"],
+            "source": row["source"],
         }
 
     def raw(self, index: int) -> RawTile:

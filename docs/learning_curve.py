@@ -99,8 +99,7 @@ def trained_on(manifest: Path, folder: Path) -> Path:
     tiles = re.findall(r"--tiles (\S+)", told)
     own = [argument for path in tiles if "annotated" in path for argument in ("--tiles", path)]
     bundle = out / "own-stain.onnx"
-    # Of so short a run the last weights: the best are chosen on all validation tiles, most of which
-    # are synthetic, and in one run were those before the first step.
+    # Of so short a run the last weights: one to four own tiles validate, too few to choose by.
     angiometry("export", out / "own-stain" / "last.ckpt", *own, "--out", bundle)
     return bundle
 

@@ -6,22 +6,21 @@ Letters: N batch, K target channels, C input channels, H, W pixels.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from model.targets import CHANNELS, VEGF_CELL, VESSEL
 from model.unet import UNet, UNetConfig
 from training.errors import RecipeError
 from training.losses import SegmentationLoss, alone
 from training.processes import Total, total
 from training.recipe import Recipe, recipe_from_dict
+from training.tile_dice import DECIDES, TileDice
 
-MONITORED = "val/dice"
-SCORED = (VESSEL, VEGF_CELL)
+MONITORED = f"val/{DECIDES}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,32 +30,6 @@ class Start:
     name: str
     network: UNet
     folded: bool
-
-
-class TileDice(Metric):
-    """Mean Dice over tiles that hold the target, at probability 0.5, over all processes' tiles."""
-
-    full_state_update = False
-    total: Tensor
-    tiles: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("tiles", torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, predicted: Tensor, target: Tensor, annotated: Tensor) -> None:
-        """Add a batch of masks and of what was annotated, all bool (N, H, W)."""
-        predicted, target = predicted & annotated, target & annotated
-        both = (predicted & target).sum((1, 2))
-        either = predicted.sum((1, 2)) + target.sum((1, 2))
-        counted = target.any(2).any(1)
-        self.total += (2 * both[counted] / either[counted]).sum()
-        self.tiles += counted.sum()
-
-    def compute(self) -> Tensor:
-        """Return the mean; not a number if no tile of any process held the target."""
-        return self.total / self.tiles
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -97,8 +70,12 @@ class SegmentationModule(lightning.LightningModule):
         # channels_last lets the convolutions of AVX-512 and tensor cores work without reordering.
         self.network = UNet(UNetConfig(**config)).to(memory_format=torch.channels_last)
         self.loss = SegmentationLoss(self.recipe.loss)
-        self.scores = torch.nn.ModuleDict({name: TileDice() for name in SCORED})
+        self.scores = TileDice({})
         self.train()  # Lightning leaves the mode as it finds it
+
+    def judge_by(self, weights: Mapping[str, float]) -> None:
+        """Let each source of validation tiles count so much in the score that decides."""
+        self.scores = TileDice(weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note how far the run had come."""
@@ -132,23 +109,15 @@ class SegmentationModule(lightning.LightningModule):
         # Processes may validate unequally many batches: each for itself.
         loss = self._losses(logits, batch, alone)["loss"]
         self.log("val/loss", loss, batch_size=size, sync_dist=True)
-        for name in SCORED:
-            channel = CHANNELS.index(name)
-            seen = _weight(batch)[:, channel] > 0
-            metric = cast(TileDice, self.scores[name])
-            metric.update(logits[:, channel] > 0, batch["target"][:, channel] > 0.5, seen)
+        seen = _weight(batch) > 0
+        self.scores.update(logits > 0, batch["target"] > 0.5, seen, batch["source"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log Dice of each target that was seen, and their mean, which decides."""
-        means = []
-        for name in SCORED:
-            metric = cast(TileDice, self.scores[name])
-            value = metric.compute()
-            metric.reset()
-            if not torch.isnan(value):
-                means.append(value)
-                self.log(f"val/dice_{name}", value, prog_bar=True)
-        self.log(MONITORED, torch.stack(means).mean() if means else torch.zeros(()))
+        """Log the Dice that decides, and that of each target and source that was seen."""
+        for name, value in self.scores.compute().items():
+            # Drawn sections would fill the whole line.
+            self.log(f"val/{name}", value, prog_bar="synthetic" not in name)
+        self.scores.reset()
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with a one-cycle schedule over the whole run (Smith & Topin 2018)."""

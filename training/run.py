@@ -33,9 +33,11 @@ from training.module import MONITORED, SegmentationModule, Start, continued_modu
 from training.precision import best_precision, followed
 from training.processes import OneMachine, ShareNormalisation, together
 from training.recipe import Recipe
+from training.shares import source_weights
 from training.stream import (
     channel_statistics,
     check_classes,
+    tiles_of_split,
     training_loader,
     validation_loader,
 )
@@ -121,6 +123,8 @@ def _fit(job: _Job, meeting: Path | None = None) -> None:
         validation_loader(job.recipe, job.folders, job.devices),
     )
     check_classes(job.folders)
+    trained, judged = (tiles_of_split(job.folders, split=split) for split in ("train", "val"))
+    module.judge_by(source_weights(trained, judged, job.recipe.data.shares))
     last = str(job.out_dir / LAST) if job.resume else None
     with _only_what_matters(), _room_needed(job.out_dir):
         trainer = _trainer(job, meeting)

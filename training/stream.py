@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
@@ -21,6 +20,7 @@ from training.augment import Augmentation
 from training.errors import DataError, RecipeError
 from training.processes import place
 from training.recipe import Recipe
+from training.shares import tile_chances
 
 
 class TileStream(Dataset[TileItem]):
@@ -47,7 +47,7 @@ class TileStream(Dataset[TileItem]):
         parts = [TileDataset(f, "train", augmentation, tile_px=tile_px) for f in folders]
         self._tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
         source = np.array([row["source"] for part in parts for row in part.rows])
-        self._cumulative = np.cumsum(_chances(source, shares))
+        self._cumulative = np.cumsum(tile_chances(source, shares))
 
     def __getitem__(self, number: int) -> TileItem:
         chance = np.random.default_rng((self._seed, number))
@@ -152,7 +152,7 @@ def validation_loader(
 def tiles_of_split(
     folders: Sequence[Path], tile_px: int | None = None, split: Split = "val"
 ) -> list[TileDataset]:
-    """Return the tiles of a held-out split, leaving out folders that have none."""
+    """Return the tiles of a split, leaving out folders that have none."""
     parts = []
     for folder in folders:
         try:
@@ -220,20 +220,3 @@ def check_classes(folders: Sequence[Path]) -> None:
                 "were annotated, background included, and check that no mask is inverted",
                 "data",
             )
-
-
-def _chances(source: npt.NDArray[np.str_], shares: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Return each tile's chance of being drawn."""
-    names, counts = np.unique(source, return_counts=True)
-    rest = max(0.0, 1.0 - sum(shares.values()))
-    # A source that is not at hand, such as VessMAP, leaves its share to all others.
-    shares = {name: share for name, share in shares.items() if name in names}
-    unnamed = sum(n for name, n in zip(names, counts, strict=True) if name not in shares)
-    chance_of = {
-        name: shares[name] / n if name in shares else rest / unnamed
-        for name, n in zip(names, counts, strict=True)
-    }
-    chances = np.array([chance_of[name] for name in source], np.float64)
-    if chances.sum() <= 0:
-        raise DataError("data.shares leaves no tile any chance to be drawn")
-    return np.asarray(chances / chances.sum())

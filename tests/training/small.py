@@ -39,3 +39,10 @@ def logged_losses(out: Path) -> dict[int, float]:
             if row.get("train/loss"):
                 rows[int(row["step"])] = float(row["train/loss"])
     return rows
+
+
+def last_scores(out: Path) -> dict[str, float]:
+    """Return the scores of a run's last validation, by their names in the log."""
+    rows = csv.DictReader((out / "logs/version_0/metrics.csv").read_text().splitlines())
+    scored = [row for row in rows if row.get("val/dice")]
+    return {name: float(value) for name, value in scored[-1].items() if "val/" in name and value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,16 +14,18 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from tests.training.small import logged_losses
+from tests.training.small import last_scores, logged_losses
 from training.errors import DataError, RecipeError
 from training.losses import SegmentationLoss, alone
 from training.processes import SharedBatchNorm2d, ShareNormalisation, total
 from training.recipe import LossConfig, Recipe
 from training.run import LAST, load_checkpoint, train
 from training.stream import EpochSampler, ShareSampler, training_loader, validation_loader
+from training.tile_dice import TileDice
 
 PROCESSES = 2
 RATE = 1e-4
+TILE_SOURCES = ("drawn", "annotated", "drawn", "annotated", "drawn", "annotated", "drawn")
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -118,6 +120,41 @@ def test_a_normalisation_comes_back_as_it_was() -> None:
     assert back[1].weight is weight
 
 
+def judged(sources: Sequence[str], first: int, step: int) -> dict[str, torch.Tensor]:
+    """Return the scores of every `step`-th of so many tiles, of which tile n is n pixels right."""
+    metric = TileDice({"annotated": 0.6, "drawn": 0.4})
+    target = torch.zeros(len(sources), 3, 4, 16, dtype=torch.bool)
+    target[:, 0, 0, :8] = True
+    predicted = torch.stack([tile.roll(8 - n, 2) for n, tile in enumerate(target)])
+    batch = (predicted, target, torch.ones_like(target))
+    metric.update(*(part[first::step] for part in batch), sources[first::step])
+    return metric.compute()
+
+
+def judge_share(number: int, folder: str) -> None:
+    """Judge every second tile in a process of its own, and leave the scores."""
+    meeting = Path(folder, "meeting").as_uri()
+    distributed.init_process_group("gloo", meeting, rank=number, world_size=PROCESSES)
+    torch.save(judged(TILE_SOURCES, number, PROCESSES), Path(folder, f"{number}.pt"))
+    distributed.destroy_process_group()
+
+
+def test_shares_of_the_validation_tiles_have_the_scores_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one process sees all of a laboratory's tiles, every process has the score of all."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    multiprocessing.start_processes(judge_share, (str(tmp_path),), PROCESSES, start_method="spawn")
+    whole = judged(TILE_SOURCES, 0, 1)
+    own, drawn = (1 + 3 + 5) / 3 / 8, (0 + 2 + 4 + 6) / 4 / 8
+    assert whole["dice"] == pytest.approx(0.6 * own + 0.4 * drawn)
+    for number in range(PROCESSES):
+        found = torch.load(tmp_path / f"{number}.pt")
+        assert set(found) == set(whole)
+        for name, value in whole.items():
+            torch.testing.assert_close(found[name], value, msg=name)
+
+
 @contextmanager
 def addresses_listened_on() -> Iterator[set[str]]:
     """Collect the addresses on which processes that this one starts wait for others."""
@@ -157,6 +194,8 @@ def test_two_processes_end_where_one_does(
         train(recipe, tile_folders, tmp_path / "two", devices=PROCESSES)
     one, two = logged_losses(tmp_path / "one"), logged_losses(tmp_path / "two")
     assert two == pytest.approx(one, rel=2e-4)
+    scores = last_scores(tmp_path / "one")
+    assert last_scores(tmp_path / "two") == pytest.approx(scores, rel=0.01)
     mine = load_checkpoint(tmp_path / "two" / LAST).state_dict()
     theirs = load_checkpoint(tmp_path / "one" / LAST).state_dict()
     apart = {name: float((mine[name] - theirs[name]).abs().max()) for name in theirs}
