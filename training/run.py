@@ -16,7 +16,6 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
     TQDMProgressBar,
@@ -27,6 +26,7 @@ from datasets.build import manifest_hash
 from model.bundle import find_bundle, load_bundle
 from model.files import is_no_room, storage_error
 from model.restore import restore_network
+from training.averaging import AverageFrom
 from training.checkpoints import WholeFiles
 from training.errors import CheckpointError, TrainingError
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
@@ -253,7 +253,7 @@ def _trainer(job: _Job, meeting: Path | None) -> lightning.Trainer:
             check_on_train_epoch_end=False,
             strict=False,  # a resumed run first ends its last epoch, whose scores are not at hand
         ),
-        EMAWeightAveraging(decay=run.ema_decay, update_starting_at_step=run.ema_from_step),
+        AverageFrom(run.ema_decay, run.ema_from_step),
         LearningRateMonitor("step"),
         TQDMProgressBar(refresh_rate=1),
     ]
