@@ -164,7 +164,7 @@ def new_module(
         If the recipe asks for another network than it is to start from.
     """
     if start is not None:
-        _check_same_shape(recipe, start)
+        _check_same_shape(recipe, start.network.config, start.name)
         channel_mean, channel_std = (
             start.network.config.channel_mean,
             start.network.config.channel_std,
@@ -187,7 +187,14 @@ def new_module(
 def continued_module(
     recipe: Recipe, saved: SegmentationModule, training_data_sha256: str
 ) -> SegmentationModule:
-    """Return a module for a checkpoint's weights: as `saved`, but learning as `recipe` says now."""
+    """Return a module for a checkpoint's weights: as `saved`, but learning as `recipe` says now.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe asks for another network.
+    """
+    _check_same_shape(recipe, saved.network.config, "the run that is to be resumed")
     return SegmentationModule(
         dataclasses.asdict(recipe),
         dataclasses.asdict(saved.network.config),
@@ -197,10 +204,13 @@ def continued_module(
     )
 
 
-def _check_same_shape(recipe: Recipe, start: Start) -> None:
-    asked = dataclasses.asdict(recipe.network)
-    given = {key: getattr(start.network.config, key) for key in asked}
-    if asked != given:
-        raise RecipeError(
-            f"[network] asks for {asked}, but {start.name} is {given}; write that into the recipe"
-        )
+def _check_same_shape(recipe: Recipe, given: UNetConfig, owner: str) -> None:
+    """Refuse weights that do not fit the recipe's network, or this version's channels."""
+    asked = UNetConfig(**dataclasses.asdict(recipe.network))
+    differing = [
+        f"network.{key} is {getattr(asked, key)}, but {getattr(given, key)} in {owner}"
+        for key in (*dataclasses.asdict(recipe.network), "in_channels", "out_channels")
+        if getattr(asked, key) != getattr(given, key)
+    ]
+    if differing:
+        raise RecipeError(f"{'; '.join(differing)}: write that into the recipe, or train anew")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from model.predictor import Predictor
 from tests.training.small import logged_losses
 from training.augment import Augmentation
 from training.errors import CheckpointError, DataError, RecipeError, TrainingError
-from training.module import SegmentationModule, Start
+from training.module import SegmentationModule, Start, continued_module
 from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
 from training.run import BEST, LAST, load_checkpoint, read_start, tiles_sha256, train
@@ -96,8 +97,49 @@ def test_a_start_of_another_shape_is_refused(
     small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
 ):
     """A recipe that asks for another network than it is to start from is refused, naming both."""
-    with pytest.raises(RecipeError, match=r"'base': 4.*'base': 16"):
+    with pytest.raises(RecipeError, match=r"network.base is 4, but 16 in angiometry 1.*recipe"):
         train(small_recipe, tile_folders, tmp_path, start=read_start("angiometry"))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"base": 8}, "network.base is 8, but 4 in the run that is to be resumed: write that"),
+        ({"base": 8, "depth": 3}, r"network.base is 8, but 4 in .*; network.depth is 3, but 2 in "),
+        (
+            {"encoder": "resnet18", "depth": 5},
+            r"network.encoder is resnet18, but plain in .*; network.depth is 5, but 2 in ",
+        ),
+    ],
+)
+def test_a_run_is_not_resumed_as_another_network(
+    small_recipe: Recipe,
+    tile_folders: list[Path],
+    trained: Path,
+    network: dict[str, Any],
+    message: str,
+):
+    """A recipe whose network is no longer that of the run is refused; the run stays as it is."""
+    before = (trained / LAST).read_bytes()
+    other = dataclasses.replace(small_recipe.network, **network)
+    recipe = dataclasses.replace(small_recipe, network=other)
+    with pytest.raises(RecipeError, match=message):
+        train(recipe, tile_folders, trained, resume=True)
+    assert (trained / LAST).read_bytes() == before
+
+
+def test_a_checkpoint_of_other_channels_is_not_resumed(small_recipe: Recipe):
+    """Weights for other target or input channels than this version's are refused, naming both."""
+    for key, ours in (("in_channels", 3), ("out_channels", 3)):
+        statistics = (0.0,) * 2 if key == "in_channels" else (0.0,) * 3
+        foreign = SegmentationModule(
+            dataclasses.asdict(small_recipe),
+            {"base": 4, "depth": 2, key: 2}
+            | {"channel_mean": statistics, "channel_std": statistics},
+            "",
+        )
+        with pytest.raises(RecipeError, match=f"network.{key} is {ours}, but 2 in the run"):
+            continued_module(small_recipe, foreign, "")
 
 
 def test_there_must_be_something_to_start_from(tmp_path: Path):
