@@ -82,8 +82,8 @@ absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in
 {never_tested}- Expect faults where a thin wall surrounds an unstained lumen (filled in part), at
   erythrocytes and small brown blotches, folds, at the image's own border, and, in a section without
   vessels, on bright netted autofluorescence: scaling by the section's own range enlarges it.
-- It outlines brown edges of other stains too: of three fields of epithelia (cytokeratin, Trop-2, FHL2;
-  no CD31) 12 to 30 % of the area, at quality `ok`. Name the marker that was stained.
+- Edges of other brown stains may be outlined as vessels, and quality needn't warn: a measurement is
+  of the marker that was stained, not of the one that was named.
 """
 
 
