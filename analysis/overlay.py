@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from analysis.areas import Areas, plan_of
 from analysis.lettering import Colour, draw_text, text_width
+from analysis.masks import TissueMask
 from analysis.objects import (
     CELL_CLASS,
     COLOUR_OF_CLASS,
@@ -29,7 +31,7 @@ from analysis.objects import (
     SectionObject,
     find_objects,
 )
-from analysis.panel import PAPER, with_panel
+from analysis.panel import PAPER, UNCOUNTED_COLOUR, with_panel
 from analysis.pipeline import SectionResult
 from analysis.regions import EXCLUDE
 from imaging.markers import MarkerScaling
@@ -79,14 +81,21 @@ def overlay(result: SectionResult, image: SectionImage, objects: list[SectionObj
     picture = enlarged(section_picture(image, result.scalings, picture_um))
     drawn_um = image.mpp_um * image.width_px / picture.shape[1]
     bright = image.modality == "brightfield"
-    colours = region_colours(objects)
-    draw_outlines(picture, objects, colours, result.mpp_um / drawn_um, bright=bright)
+    colours, factor = region_colours(objects), result.mpp_um / drawn_um
+    found = [item for item in objects if item.has_number]
+    borders = [item for item in objects if not item.has_number]
+    draw_outlines(picture, borders, colours, factor, bright=bright)
+    below = picture.copy()
+    draw_outlines(picture, found, colours, factor, bright=bright)
+    hidden = _uncounted(result, image, (below.shape[0], below.shape[1]), drawn_um)
+    uncounted = hidden is not None and _fade(picture, below, found, factor, hidden)
     if result.tissue.tissue.fraction >= 1.0:
         _frame(picture)
     canvas = Image.fromarray(picture)
-    _region_names(canvas, objects, colours, result.mpp_um / drawn_um)
+    _region_names(canvas, objects, colours, factor)
     draw_scale_bar(canvas, drawn_um)
-    return np.asarray(with_panel(canvas, result.record, tuple(colours.values())), np.uint8)
+    whole = with_panel(canvas, result.record, tuple(colours.values()), uncounted=uncounted)
+    return np.asarray(whole, np.uint8)
 
 
 def picture_mpp(image: SectionImage) -> float:
@@ -170,6 +179,34 @@ def draw_outlines(
             _polylines(picture, rings, colour, width + wider)
 
 
+def _uncounted(
+    result: SectionResult, image: SectionImage, shape: tuple[int, int], drawn_um: float
+) -> npt.NDArray[np.bool_] | None:
+    """Return where nothing counts in a picture (H, W) of `drawn_um` per pixel; None is nowhere."""
+    tissue = TissueMask(result.tissue.tissue, *shape, drawn_um)
+    masks = Areas.of(image, tissue, plan_of(image, result.settings)).masks
+    return None if masks is None else ~np.asarray(masks[0][: shape[0], : shape[1]])
+
+
+def _fade(
+    picture: Picture,
+    below: Picture,
+    found: list[SectionObject],
+    factor: float,
+    hidden: npt.NDArray[np.bool_],
+) -> bool:
+    """Make thin grey lines of the outlines in `hidden` (H, W); return whether there are any.
+
+    `below` (H, W, 3) is the picture before vessels and cells were drawn.
+    """
+    picture[hidden] = below[hidden]
+    lines = np.zeros(hidden.shape, np.uint8)
+    _polylines(lines, [ring for item in found for ring in _rings(item, factor)], (1,), 1)
+    thin = (lines > 0) & hidden
+    picture[thin] = UNCOUNTED_COLOUR
+    return bool(thin.any())
+
+
 def _layer(
     objects: list[SectionObject], name: str, colours: dict[str, Colour], factor: float
 ) -> list[tuple[Colour, list[npt.NDArray[np.int32]]]]:
@@ -200,7 +237,7 @@ def _rings(item: SectionObject, factor: float) -> Iterator[npt.NDArray[np.int32]
 def _polylines(
     picture: Picture,
     rings: list[npt.NDArray[np.int32]],
-    colour: Colour,
+    colour: Sequence[int],
     thickness: int,
 ) -> None:
     # A smoothed line of one pixel between two rows of pixels would be two rows of half its colour.

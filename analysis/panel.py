@@ -17,20 +17,27 @@ from analysis.objects import (
 from analysis.record import Record
 
 PAPER = (255, 255, 255)
+# Paler than any outline that counts, on bright and on dark sections.
+UNCOUNTED_COLOUR: Colour = (150, 150, 150)
 _INK, _FAINT = (20, 20, 20), (90, 90, 90)
 _CASING = (0, 0, 0)
 _PANEL_WIDTH_PX = 560
 
 
 def with_panel(
-    canvas: Image.Image, record: Record, region_colours: Sequence[Colour]
+    canvas: Image.Image,
+    record: Record,
+    region_colours: Sequence[Colour],
+    *,
+    uncounted: bool = False,
 ) -> Image.Image:
     """Return the picture with legend and headline numbers below it.
 
-    `region_colours` are those in which regions were drawn; none where there are none.
+    `region_colours` are those in which regions were drawn; none where there are none. `uncounted`
+    says whether something is drawn that does not count.
     """
     lines = headlines(record)
-    names = _legend(record, region_colours)
+    names = _legend(record, region_colours, uncounted)
     size, step, margin = 18, 27, 16
     height = margin * 2 + step * (len(lines) + len(names) + 1)
     whole = Image.new("RGB", (max(canvas.width, _PANEL_WIDTH_PX), canvas.height + height), PAPER)
@@ -39,9 +46,12 @@ def with_panel(
     y = canvas.height + margin
     for name in names:
         middle = y + step / 2 - 3
-        draw.rectangle((margin - 2, middle - 4, margin + 34, middle + 4), fill=_CASING)
-        colours = region_colours if name == REGION_CLASS else (COLOUR_OF_CLASS[name],)
-        _swatch(draw, (margin, middle - 2, margin + 32, middle + 2), colours)
+        if name == _UNCOUNTED:  # thin and without a casing, as it is drawn
+            draw.line((margin, middle, margin + 32, middle), fill=UNCOUNTED_COLOUR)
+        else:
+            draw.rectangle((margin - 2, middle - 4, margin + 34, middle + 4), fill=_CASING)
+            colours = region_colours if name == REGION_CLASS else (COLOUR_OF_CLASS[name],)
+            _swatch(draw, (margin, middle - 2, margin + 32, middle + 2), colours)
         draw_text(draw, (margin + 46, y), _LEGEND[name], size, _INK)
         y += step
     for label, value in lines:
@@ -53,19 +63,22 @@ def with_panel(
     return whole
 
 
+_UNCOUNTED = "Not counted"
 _LEGEND = {
     VESSEL_CLASS: "vessel (CD31)",
     CELL_CLASS: "VEGF-positive cell",
     TISSUE_CLASS: "border of the analysed tissue",
     REGION_CLASS: "border of a region, its name in its colour",
+    _UNCOUNTED: "not counted: excluded, or outside of the tissue",
 }
 
 
-def _legend(record: Record, region_colours: Sequence[Colour]) -> list[str]:
+def _legend(record: Record, region_colours: Sequence[Colour], uncounted: bool) -> list[str]:
     region = record.regions[0]
     shown = [(VESSEL_CLASS, region.vessels), (CELL_CLASS, region.cells)]
     borders = [TISSUE_CLASS] + [REGION_CLASS] * bool(region_colours)
-    return [*(name for name, part in shown if part is not None), *borders]
+    found = [name for name, part in shown if part is not None]
+    return [*found, *[_UNCOUNTED] * uncounted, *borders]
 
 
 def _swatch(

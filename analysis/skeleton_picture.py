@@ -37,6 +37,8 @@ KINDS: tuple[tuple[str, tuple[int, int, int]], ...] = (
 BRANCHPOINT = ("branchpoint", (213, 94, 0))
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 _FADE = 0.45
+# Of the picture's longer side: a picture is looked at some 800 px wide, a line has 2 of them then.
+_LINES_TO_A_SIDE = 400
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,14 @@ def write_skeleton(result: SectionResult, image: SectionImage, path: Path) -> No
 
 
 def draw_skeleton(picture: Picture, skeleton: DrawnSkeleton, factor: float) -> None:
-    """Draw on `picture` (H, W, 3); `factor` turns pixels of the grid into the picture's."""
+    """Draw on `picture` (H, W, 3); `factor` turns pixels of the grid into the picture's.
+
+    A line is a pixel of the grid wide, and no thinner than is seen where the picture is looked at
+    as a whole.
+    """
     height, width = picture.shape[:2]
-    brush = np.ones((max(1, round(factor)),) * 2, np.uint8)
+    thick = max(1, round(factor), round(max(height, width) / _LINES_TO_A_SIDE))
+    brush = np.ones((thick, thick), np.uint8)
     for kind, (_, colour) in enumerate(KINDS):
         mine = skeleton.kind == kind
         line = np.zeros((height, width), np.uint8)
@@ -99,7 +106,7 @@ def draw_skeleton(picture: Picture, skeleton: DrawnSkeleton, factor: float) -> N
         columns = np.minimum(((skeleton.x[mine] + 0.5) * factor).astype(int), width - 1)
         line[rows, columns] = 1
         picture[cv2.dilate(line, brush) > 0] = colour
-    radius = max(2, round(1.5 * factor))
+    radius = max(2, round(1.5 * factor), thick)
     for y, x in zip(skeleton.branch_y.tolist(), skeleton.branch_x.tolist(), strict=True):
         centre = int((x + 0.5) * factor), int((y + 0.5) * factor)
         cv2.circle(picture, centre, radius, BRANCHPOINT[1], -1, cv2.LINE_AA)

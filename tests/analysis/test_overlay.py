@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from analysis.overlay import (
     region_colours,
     write_overlay,
 )
-from analysis.panel import headlines
+from analysis.panel import UNCOUNTED_COLOUR, headlines
 from analysis.raster import cell_mask_path, nearest, write_masks
+from analysis.regions import regions_document
 from analysis.settings import MeasureSettings
 
 WHITE = (255, 255, 255)
+VESSEL = COLOUR_OF_CLASS[VESSEL_CLASS]
 
 
 def pixels_of(picture: np.ndarray[Any, Any], colour: tuple[int, int, int]) -> np.ndarray[Any, Any]:
@@ -164,6 +167,28 @@ def test_eight_outlines_lie_in_their_order_in_their_names_colours(
     assert colours["number 6"] == colours["number 0"]
     others = [*REGION_COLOURS, *COLOUR_OF_CLASS.values()]
     assert colours["exclude"] not in others
+
+
+def test_what_does_not_count_is_thin_and_grey(measure: Any, draw: Any, tmp_path: Path) -> None:
+    """The excluded half of a bar has no colour; the legend says so, and only where there is any."""
+    path = draw.fluorescence([draw.bars(300, 400)], tmp_path / "bars.png")
+    corners = [[200, 0], [400, 0], [400, 300], [200, 300], [200, 0]]
+    drawn = {
+        "type": "Feature",
+        "properties": {"name": "exclude"},
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+    }
+    whole, half = (
+        measure(path, MeasureSettings(tissue="frame", regions=regions))
+        for regions in (None, regions_document(json.dumps(drawn)))
+    )
+    pictures = [overlay(m.result, m.image, find_objects(m.result, m.image)) for m in (whole, half)]
+    vessel, grey = (pixels_of(pictures[1], c) for c in (VESSEL, UNCOUNTED_COLOUR))
+    bar = np.s_[70:110]  # enlarged twice
+    assert vessel[bar, :396].any() and not vessel[bar, 404:].any()
+    assert grey[bar, 404:].any() and not grey[bar, :396].any()
+    in_legend = [pixels_of(p, UNCOUNTED_COLOUR)[600:, 16:49].all(axis=1).sum() for p in pictures]
+    assert in_legend == [0, 1]
 
 
 def test_names_of_regions_stand_out(measure: Any, draw: Any, tmp_path: Path) -> None:

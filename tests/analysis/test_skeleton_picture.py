@@ -71,6 +71,16 @@ def test_a_picture_shows_colours_and_dots() -> None:
         assert (picture == np.array(colours[name])).all(axis=-1).sum() > 20, name
 
 
+@pytest.mark.parametrize(("side", "thick"), [(200, 1), (800, 2), (2000, 5)])
+def test_lines_are_seen_whatever_the_size_of_the_picture(side: int, thick: int) -> None:
+    """A skeleton of one pixel is a line of a 400th of the picture's longer side."""
+    mask = np.zeros((side, side), np.bool_)
+    mask[side // 2 - 4 : side // 2 + 4, 20 : side - 20] = True
+    picture = np.full((side, side, 3), 255, np.uint8)
+    draw_skeleton(picture, trace_skeleton(mask, HALF_MICRON), 1.0)
+    assert (picture[:, side // 2] != 255).any(axis=-1).sum() == thick
+
+
 def test_the_file_is_a_picture_of_the_section(measure: Any, draw: Any, tmp_path: Path) -> None:
     """Section above, legend below."""
     measured = measure(draw.fluorescence([draw.bars(300, 400)], tmp_path / "bars.png"))
