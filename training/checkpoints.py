@@ -1,4 +1,4 @@
-"""How checkpoints come to the disk: whole or not at all.
+"""How checkpoints come to the disk, whole or not at all, and whether they are still whole.
 
 Lightning writes to the system's temporary folder and moves the file over, which copies it where
 that folder is on another disk: a process killed meanwhile leaves half a checkpoint and no other.
@@ -7,6 +7,7 @@ that folder is on another disk: a process killed meanwhile leaves half a checkpo
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,10 @@ class WholeFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_whole(Path(path), content.getbuffer())
+
+
+def check_whole(path: Path) -> None:
+    """Raise BadZipFile if a part of a checkpoint is not what was written, by its CRC-32."""
+    with zipfile.ZipFile(path) as archive:
+        if (altered := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{altered} was altered")

@@ -21,6 +21,8 @@ from training.recipe import Recipe, recipe_from_dict
 from training.tile_dice import DECIDES, TileDice
 
 MONITORED = f"val/{DECIDES}"
+_RESUMED = "the run that is to be resumed"
+_SCHEDULE = ("steps", "steps_per_epoch", "learning_rate", "weight_decay", "warmup_fraction")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,9 +194,11 @@ def continued_module(
     Raises
     ------
     RecipeError
-        If the recipe asks for another network.
+        If the recipe asks for another network, or for another schedule, which was saved, too.
     """
-    _check_same_shape(recipe, saved.network.config, "the run that is to be resumed")
+    _check_same_shape(recipe, saved.network.config, _RESUMED)
+    asked, given = recipe.run, saved.recipe.run
+    _refuse("run", {k: (getattr(asked, k), getattr(given, k)) for k in _SCHEDULE}, _RESUMED)
     return SegmentationModule(
         dataclasses.asdict(recipe),
         dataclasses.asdict(saved.network.config),
@@ -207,10 +211,16 @@ def continued_module(
 def _check_same_shape(recipe: Recipe, given: UNetConfig, owner: str) -> None:
     """Refuse weights that do not fit the recipe's network, or this version's channels."""
     asked = UNetConfig(**dataclasses.asdict(recipe.network))
+    keys = (*dataclasses.asdict(recipe.network), "in_channels", "out_channels")
+    _refuse("network", {key: (getattr(asked, key), getattr(given, key)) for key in keys}, owner)
+
+
+def _refuse(table: str, pairs: Mapping[str, tuple[Any, Any]], owner: str) -> None:
+    """Refuse pairs of what the recipe asks for and what `owner` has, where the two differ."""
     differing = [
-        f"network.{key} is {getattr(asked, key)}, but {getattr(given, key)} in {owner}"
-        for key in (*dataclasses.asdict(recipe.network), "in_channels", "out_channels")
-        if getattr(asked, key) != getattr(given, key)
+        f"{table}.{key} is {asked}, but {given} in {owner}"
+        for key, (asked, given) in pairs.items()
+        if asked != given
     ]
     if differing:
         raise RecipeError(f"{'; '.join(differing)}: write that into the recipe, or train anew")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import BadZipFile
 
 import lightning
 import torch
@@ -27,7 +28,8 @@ from model.bundle import find_bundle, load_bundle
 from model.files import is_no_room, storage_error
 from model.restore import restore_network
 from training.averaging import AverageFrom
-from training.checkpoints import WholeFiles
+from training.checkpoints import WholeFiles, check_whole
+from training.checks import check_tiles
 from training.errors import CheckpointError, TrainingError
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
 from training.precision import best_precision, followed
@@ -36,7 +38,6 @@ from training.recipe import Recipe
 from training.shares import source_weights
 from training.stream import (
     channel_statistics,
-    check_classes,
     tiles_of_split,
     training_loader,
     validation_loader,
@@ -122,7 +123,7 @@ def _fit(job: _Job, meeting: Path | None = None) -> None:
         training_loader(job.recipe, job.folders, job.devices, done),
         validation_loader(job.recipe, job.folders, job.devices),
     )
-    check_classes(job.folders)
+    check_tiles(job.folders)
     trained, judged = (tiles_of_split(job.folders, split=split) for split in ("train", "val"))
     module.judge_by(source_weights(trained, judged, job.recipe.data.shares))
     last = str(job.out_dir / LAST) if job.resume else None
@@ -184,6 +185,7 @@ def load_checkpoint(path: Path) -> SegmentationModule:
     if not path.is_file():
         raise CheckpointError(f"the checkpoint {path} cannot be read: no such file", "checkpoint")
     try:
+        check_whole(path)  # torch takes altered numbers as they are
         return SegmentationModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     # torch and pickle raise many types of their own for a damaged file.
     except (
@@ -194,6 +196,7 @@ def load_checkpoint(path: Path) -> SegmentationModule:
         TypeError,
         AttributeError,
         UnpicklingError,
+        BadZipFile,
         OSError,
     ) as error:
         raise CheckpointError(

@@ -15,7 +15,6 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from datasets.errors import BuildError
 from datasets.rows import Split
 from datasets.tiles import TileDataset, TileItem
-from model.targets import CHANNELS
 from training.augment import Augmentation
 from training.errors import DataError, RecipeError
 from training.processes import place
@@ -184,39 +183,3 @@ def channel_statistics(
     # A channel that is zero throughout (no residual in fluorescence) must not be divided by zero.
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
     return tuple(round(float(v), 5) for v in mean), tuple(round(float(v), 5) for v in std)
-
-
-def check_classes(folders: Sequence[Path]) -> None:
-    """Refuse training tiles that show a target nowhere, or show nothing but it.
-
-    From such tiles a network learns one answer for every pixel. Reading ends where both were seen.
-
-    Raises
-    ------
-    DataError
-        If every annotated pixel of a target, over all folders, is the same.
-    """
-    seen: dict[str, set[bool]] = {}
-    for tiles in (TileDataset(folder, "train") for folder in folders):
-        for index, row in enumerate(tiles.rows):
-            named = row["targets"].split("+")
-            if all(len(seen.get(target, ())) == 2 for target in named):
-                continue
-            item = tiles[index]
-            learnt = item["weight"][0] > 0
-            for target in named:
-                values = item["target"][CHANNELS.index(target)][learnt].numpy() > 0
-                seen.setdefault(target, set()).update(np.unique(values).tolist())
-    for target, classes in seen.items():
-        if classes == {False}:
-            raise DataError(
-                f"no training tile shows any {target}; outline some, or take {target} out of "
-                "the manifest's targets",
-                "data",
-            )
-        if classes == {True}:
-            raise DataError(
-                f"every annotated pixel of the training tiles is {target}; draw the areas that "
-                "were annotated, background included, and check that no mask is inverted",
-                "data",
-            )

@@ -104,21 +104,31 @@ def test_a_mask_of_another_size(recipe: Path, tmp_path: Path) -> None:
 def test_masks_of_one_class(recipe: Path, tmp_path: Path, value: int, message: str) -> None:
     """Training tiles that teach one answer for every pixel are refused before the first step."""
     mask = np.full((SIDE, SIDE), value, np.uint8)
-    if value:
-        mask[0, 0] = 254  # else it would be all 255, and so a mask all the same
     manifest = laboratory(tmp_path, {"a": mask, "b": bar()})
     assert_one_line(train(recipe, "--data", manifest), message)
 
 
 def test_pixels_that_are_no_numbers(recipe: Path, tmp_path: Path) -> None:
-    """A float image with NaN among its pixels is refused, naming it."""
+    """A float image, the only kind that could hold NaN, is refused, naming it."""
     manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
     pixels = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)
     pixels[3, 4] = np.nan
     (tmp_path / "a.png").unlink()
     tifffile.imwrite(tmp_path / "a.tif", pixels)
     manifest.write_text(manifest.read_text().replace("a.png", "a.tif"))
-    assert_one_line(train(recipe, "--data", manifest), "a.tif")
+    assert_one_line(
+        train(recipe, "--data", manifest), "a.tif has pixels of type float32", "8 or 16"
+    )
+
+
+def test_masks_that_are_no_numbers(recipe: Path, tmp_path: Path) -> None:
+    """A float mask, the only kind that could hold NaN, is refused, naming it."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    mask = bar().astype(np.float32)
+    mask[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "a-mask.tif", mask)
+    manifest.write_text(manifest.read_text().replace("a-mask.png", "a-mask.tif"))
+    assert_one_line(train(recipe, "--data", manifest), "a-mask.tif holds float32", "whole numbers")
 
 
 def test_an_animal_in_two_splits(recipe: Path, tmp_path: Path) -> None:
@@ -128,6 +138,27 @@ def test_an_animal_in_two_splits(recipe: Path, tmp_path: Path) -> None:
         train(recipe, "--data", manifest),
         "split: animals are in more than one split: mouse 7 in train and val; give each animal one",
     )
+
+
+def test_an_animal_in_two_splits_of_two_manifests(recipe: Path, tmp_path: Path) -> None:
+    """An animal that one manifest trains on and another is judged by is named."""
+    manifests = []
+    for folder, animals in ((tmp_path / "cd31", "ab"), (tmp_path / "more", "cb")):
+        folder.mkdir()
+        manifests += ["--data", laboratory(folder, {animal: bar() for animal in animals})]
+    later = manifests[-1]
+    swapped = later.read_text().replace("b.png,b,", "b.png,a,")
+    later.write_text(swapped)
+    assert_one_line(
+        train(recipe, *manifests),
+        "data: animals are in more than one split over the manifests: a in train and val; write",
+    )
+
+
+def test_nothing_to_judge_by(recipe: Path, tmp_path: Path) -> None:
+    """Validation tiles without any target would give every epoch the same score: refused."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": np.zeros_like(bar())})
+    assert_one_line(train(recipe, "--data", manifest), "data: no validation tile shows any vessel")
 
 
 def test_from_and_resume_exclude_each_other(recipe: Path) -> None:
@@ -172,6 +203,21 @@ def test_a_truncated_checkpoint(recipe: Path, tmp_path: Path, kept: int) -> None
     elsewhere.mkdir()
     torn = torn.rename(elsewhere / "last.ckpt")
     assert_one_line(train(recipe, "--data", manifest, "--from", torn), wanted)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_no_space_is_left_for_a_checkpoint(recipe: Path, tmp_path: Path) -> None:
+    """A run that a full disk ends says so, with what it takes, and leaves no half of a file."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    out = tmp_path / "runs" / "small"
+    out.mkdir(parents=True)
+    (out / "best.ckpt.partial").symlink_to("/dev/full")
+    assert_one_line(
+        train(recipe, "--data", manifest),
+        f"out: {out / 'best.ckpt'} cannot be written: no space is left; it takes 0.",
+        "MB are free; make room",
+    )
+    assert not list(out.glob("*.ckpt*"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")

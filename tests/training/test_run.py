@@ -128,6 +128,29 @@ def test_a_run_is_not_resumed_as_another_network(
     assert (trained / LAST).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"steps": 16}, "run.steps is 16, but 8 in the run that is to be resumed: write that"),
+        (
+            {"steps_per_epoch": 2, "learning_rate": 1e-3},
+            r"run.steps_per_epoch is 2, but 4 in .*; run.learning_rate is 0.001, but 0.002 in ",
+        ),
+    ],
+)
+def test_a_run_is_not_resumed_by_another_schedule(
+    small_recipe: Recipe,
+    tile_folders: list[Path],
+    trained: Path,
+    changed: dict[str, Any],
+    message: str,
+):
+    """What the saved schedule decides cannot be changed half-way, and is not silently ignored."""
+    recipe = dataclasses.replace(small_recipe, run=dataclasses.replace(small_recipe.run, **changed))
+    with pytest.raises(RecipeError, match=message):
+        train(recipe, tile_folders, trained, resume=True)
+
+
 def test_a_checkpoint_of_other_channels_is_not_resumed(small_recipe: Recipe):
     """Weights for other target or input channels than this version's are refused, naming both."""
     for key, ours in (("in_channels", 3), ("out_channels", 3)):
@@ -163,6 +186,17 @@ def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path):
             load_checkpoint(damaged)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(tmp_path / "absent.ckpt")
+
+
+def test_a_checkpoint_with_altered_weights_is_named(trained: Path, tmp_path: Path):
+    """One byte of the weights that is not what was written is found, though the file opens."""
+    content = bytearray((trained / LAST).read_bytes())
+    weight = load_checkpoint(trained / LAST).network.head.weight.detach().numpy().tobytes()
+    content[content.index(weight)] ^= 0x10
+    altered = tmp_path / "altered.ckpt"
+    altered.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"altered.ckpt is damaged"):
+        load_checkpoint(altered)
 
 
 def test_a_checkpoint_becomes_a_bundle_with_its_scores(
