@@ -117,10 +117,34 @@ class ProfileParts:
         )
 
 
+@dataclass(frozen=True)
+class FrameShare:
+    """Area of profiles by the region (R,) that holds their last pixel.
+
+    Attributes
+    ----------
+    whole_px, framed_px
+        Of all that are large enough to be counted, and of those among them that are not, because
+        they meet the image's bottom or right border.
+    """
+
+    whole_px: Ints
+    framed_px: Ints
+
+    @classmethod
+    def of(cls, area_px: Ints, framed: Bools, member: Bools) -> FrameShare:
+        """Add up the areas (P,) of profiles that lie in regions (P, R)."""
+        return cls(area_px @ member, (area_px * framed) @ member)
+
+    def __add__(self, other: FrameShare) -> FrameShare:
+        """Return the areas of two disjoint sets of profiles."""
+        return FrameShare(self.whole_px + other.whole_px, self.framed_px + other.framed_px)
+
+
 def block_profiles(
     mask: Bools, regions: Ownership | None, origin: tuple[int, int], shape: tuple[int, int],
     reach_px: float, min_area_px: float,
-) -> tuple[Places, ProfileParts]:  # fmt: skip
+) -> tuple[Places, FrameShare, ProfileParts]:  # fmt: skip
     """Find the objects of one block that no other block can reach; keep the rest as parts.
 
     Parameters
@@ -137,7 +161,8 @@ def block_profiles(
     Returns
     -------
     tuple
-        The objects counted, each at its last pixel, and those that come near a border of the core.
+        The objects counted, each at its last pixel; the area of all of these and of those that the
+        frame leaves out; and the objects that come near a border of the core.
     """
     runs = find_runs(mask)
     count, owner = components(len(runs.row), *connect(runs, reach_px))
@@ -154,17 +179,21 @@ def block_profiles(
     open_[owner[near]] = True
     framed = np.zeros(count, np.bool_)
     framed[owner[(runs.row == shape[0] - 1) | (runs.stop == shape[1])]] = True
-    counted = ~open_ & ~framed & (area >= min_area_px - 1e-9)
+    large = ~open_ & (area >= min_area_px - 1e-9)
+    counted = large & ~framed
     number = np.cumsum(open_) - 1
     key = runs.row[last] * shape[1] + runs.stop[last] - 1
     parts = ProfileParts(
         runs.take(near), number[owner[near]], area[open_], key[open_], framed[open_], member[open_]
     )
-    return Places(key[counted], member[counted]), parts
+    share = FrameShare.of(area[large], framed[large], member[large])
+    return Places(key[counted], member[counted]), share, parts
 
 
-def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> Places:
-    """Find the objects that lie across block borders, each at its last pixel."""
+def join_profiles(
+    parts: ProfileParts, reach_px: float, min_area_px: float
+) -> tuple[Places, FrameShare]:
+    """Find the objects that lie across block borders; see `block_profiles`."""
     order = np.lexsort((parts.runs.start, parts.runs.row))
     owner = parts.owner[order]
     first, second = connect(parts.runs.take(order), reach_px)
@@ -176,8 +205,10 @@ def join_profiles(parts: ProfileParts, reach_px: float, min_area_px: float) -> P
     by_last = np.argsort(parts.last)
     final = np.zeros(count, np.int64)
     final[whole[by_last]] = by_last
-    counted = ~framed & (area >= min_area_px - 1e-9)
-    return Places(parts.last[final[counted]], parts.member[final[counted]])
+    large = area >= min_area_px - 1e-9
+    counted = large & ~framed
+    share = FrameShare.of(area[large], framed[large], parts.member[final[large]])
+    return Places(parts.last[final[counted]], parts.member[final[counted]]), share
 
 
 def _near_border(

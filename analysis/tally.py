@@ -17,7 +17,7 @@ from analysis.lacunarity import LacunarityTally, boxes_px, tally_lacunarity
 from analysis.ownership import Ownership
 from analysis.parity import ParityTally, tally_parity
 from analysis.parts import GraphParts, Place, cut, held_by
-from analysis.profiles import ProfileParts, block_profiles, join_profiles
+from analysis.profiles import FrameShare, ProfileParts, block_profiles, join_profiles
 from analysis.quadrats import Places, QuadratGrid, QuadratSums, count_pixels
 from analysis.skeleton import Skeleton, full_halo_px, halo_px, mirror, skeleton_of
 from analysis.widths import free_pixels, normals, widths
@@ -106,8 +106,8 @@ class VesselTally:
         Length over which widths were taken, and its product with the width in thousandths.
     width_histogram
         That length by width (R, B), bins of `WIDTH_BIN_PX`.
-    profiles
-        Objects that lie within one block.
+    profiles, frame_share
+        Objects that lie within one block, and their area.
     counts
         Junctions and segments that one block settled.
     distances, lacunarity, cover, parity
@@ -124,6 +124,7 @@ class VesselTally:
     width_moment: Ints
     width_histogram: Ints
     profiles: Places
+    frame_share: FrameShare
     counts: GraphCounts
     distances: DistanceTally
     lacunarity: LacunarityTally
@@ -151,13 +152,13 @@ class VesselTally:
         }
         return VesselTally(**sums, **together)  # type: ignore[arg-type]
 
-    def join(self, settings: VesselSettings, width: int) -> tuple[Places, GraphCounts]:
-        """Return profiles and graph counts with everything joined across borders."""
-        profiles = self.profiles + join_profiles(
+    def join(self, settings: VesselSettings, width: int) -> tuple[Places, FrameShare, GraphCounts]:
+        """Return profiles, their area and graph counts with everything joined across borders."""
+        profiles, share = join_profiles(
             self.profile_parts, settings.reach_px, settings.min_profile_px
         )
         settled, _ = settle(self.graph_parts, width, complete=True)
-        return profiles, self.counts + settled
+        return self.profiles + profiles, self.frame_share + share, self.counts + settled
 
 
 def tally_block(
@@ -194,7 +195,7 @@ def tally_block(
     inside = np.ascontiguousarray(mask[tile.core_in_outer])
     within = None if regions is None else regions.crop(tile.core_in_outer)
     quadrats = QuadratGrid.over(width, settings.mpp_um)
-    profiles, profile_parts = block_profiles(
+    profiles, frame_share, profile_parts = block_profiles(
         inside, within, (core.y, core.x), shape, settings.reach_px, settings.min_profile_px
     )
     window, place = block_window(mask, tile, shape, settings)
@@ -228,6 +229,7 @@ def tally_block(
         wide_px=_wide_px(skeleton, place, members),
         length=_lengths(skeleton, place, held, owned, quadrats),
         profiles=profiles,
+        frame_share=frame_share,
         counts=counts,
         profile_parts=profile_parts,
         graph_parts=parts,

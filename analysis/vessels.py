@@ -18,6 +18,7 @@ from analysis.hotspot import hotspot
 from analysis.lacunarity import lacunarity_of
 from analysis.ownership import Bits, Ownership
 from analysis.parity import OwnSums, parity_of
+from analysis.profiles import FrameShare
 from analysis.quadrats import Places, QuadratGrid
 from analysis.record import Diameter, ExtravascularDistance, Lacunarity, Vessels
 from analysis.tally import WIDTH_BIN_PX, VesselSettings, VesselTally, tally_block
@@ -31,6 +32,8 @@ Progress = Callable[[int, int], None]
 
 # 6 px, less the half pixel to which a width is known: tubes drawn 6 px wide are to be measured.
 MIN_MEDIAN_WIDTH_PX = 5.5
+# Where more of the profiles' area is not counted, their number does not describe the vessels.
+_MOST_FRAMED = 0.5
 # Blocks handed to an executor and not yet merged: bounds the memory of the caller.
 _PENDING = 8
 
@@ -229,9 +232,9 @@ def densities(
 
 
 def _regions(tally: VesselTally, settings: VesselSettings, width: int) -> list[_Region]:
-    profiles, counts = tally.join(settings, width)
+    profiles, share, counts = tally.join(settings, width)
     return [
-        _Region(tally, profiles, counts, settings, width, region)
+        _Region(tally, profiles, share, counts, settings, width, region)
         for region in range(profiles.member.shape[1])
     ]
 
@@ -240,7 +243,7 @@ class _Region:
     """One region's sums on their way to the record."""
 
     def __init__(
-        self, tally: VesselTally, profiles: Places, counts: GraphCounts,
+        self, tally: VesselTally, profiles: Places, share: FrameShare, counts: GraphCounts,
         settings: VesselSettings, width: int, index: int,
     ) -> None:  # fmt: skip
         self.tally, self.settings, self.index = tally, settings, index
@@ -250,6 +253,8 @@ class _Region:
             for name in counts.__dataclass_fields__
             if name != "branchpoints"
         }
+        self.profile_px = int(share.whole_px[index])
+        self.framed_px = int(share.framed_px[index])
         self.area_mm2 = self._mm2(int(tally.region_px.total[index]))
         self.reasons: dict[str, str] = {}
 
@@ -393,17 +398,29 @@ class _Region:
         return Diameter(mean * mpp, median * mpp, p10 * mpp, p90 * mpp)
 
     def _warnings(self) -> tuple[str, ...]:
+        return tuple(self._wide() + self._framed())
+
+    def _wide(self) -> list[str]:
         wide, all_ = (
             int(self.tally.wide_px[self.index]),
             int(self.tally.vessel_px.total[self.index]),
         )
         if not wide:
-            return ()
-        return (
+            return []
+        return [
             f"{self._mm2(wide):.4g} mm² of the vessel mask ({wide / all_:.1%}) is wider than "
             f"{2 * self.settings.max_vessel_radius_um:g} µm: its area counts, but it has no "
-            "skeleton and adds no length",
-        )
+            "skeleton and adds no length"
+        ]
+
+    def _framed(self) -> list[str]:
+        if self.framed_px <= _MOST_FRAMED * self.profile_px:
+            return []
+        return [
+            f"{self.framed_px / self.profile_px:.0%} of the vessels' area belongs to profiles that "
+            "meet the image's bottom or right border, where the counting frame leaves them out: "
+            "profile_count says little here, look at length and area"
+        ]
 
 
 def _quantiles(histogram: npt.NDArray[np.int64], wanted: tuple[float, ...]) -> list[float]:

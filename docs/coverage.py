@@ -247,7 +247,7 @@ def bootstrap(tally: VesselTally, width: int, values: list[float], seed: int) ->
     grid = QuadratGrid.over(width, MPP_UM)
     cut = Blocks.of(tally.region_px, 0, grid, MPP_UM)
     assert cut is not None
-    profiles, _ = tally.join(SETTINGS, width)
+    profiles, *_ = tally.join(SETTINGS, width)
     counted = (tally.vessel_px, profiles.by_quadrat(grid, width), tally.length)
     above = np.stack([cut.sums(sums) for sums in counted], axis=1)
     below = cut.sums(tally.region_px)

@@ -61,7 +61,7 @@ def _frames(side_px: int, step_px: int) -> Iterator[Case]:
         torus |= phantoms.disc(float(rng.uniform(4, 9)), torus.shape, float(x), float(y))
     for y, x in product(range(0, 2 * side_px, step_px), repeat=2):
         frame = np.ascontiguousarray(np.roll(torus, (-y, -x), (0, 1))[:side_px, :side_px])
-        counted, _ = block_profiles(frame, None, (0, 0), frame.shape, 1.0, 0.0)
+        counted, *_ = block_profiles(frame, None, (0, 0), frame.shape, 1.0, 0.0)
         yield Case(f"shift ({x}, {y})", float(counted.total[0]), len(places) / 4)
 
 

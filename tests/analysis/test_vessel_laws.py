@@ -196,6 +196,27 @@ def test_parts_of_the_tissue_add_up_to_the_whole(seed: int) -> None:
     assert sum(part.length_mm or 0 for part in parts) == pytest.approx(whole.length_mm, rel=0.005)
 
 
+@pytest.mark.parametrize("block", [32, 64, 2048])
+def test_area_that_the_counting_frame_leaves_out_is_warned_of(block: int) -> None:
+    """Of 1600 px counted and 2400 px on the right border that is 60 %; of equal areas nothing.
+
+    Whatever the blocks, in the region that holds the profile's last pixel, and in no other.
+    """
+    mask = np.zeros((160, 160), np.bool_)
+    mask[10:50, 10:50] = True
+    mask[100:140, 100:160] = True
+    upper = np.zeros_like(mask)
+    upper[:80] = True
+    tally = fold_vessels(mask, [mask | True, upper, ~upper], HALF_MICRON, block_px=block)
+    shares = [
+        [text.split(" ")[0] for text in outcome.warnings if "bottom or right border" in text]
+        for outcome in finish(tally, HALF_MICRON, (160, 160))
+    ]
+    assert shares == [["60%"], [], ["100%"]]
+    mask[100:140, 100:120] = False
+    assert measure_vessels(mask, None, HALF_MICRON, block_px=block).warnings == ()
+
+
 def test_the_counting_frame_is_unbiased_over_shifts() -> None:
     """Frames that tile the plane count every profile exactly once between them.
 
