@@ -60,7 +60,8 @@ _MEASURES = (
 _NOTHING_SEEN = "too little stands out from the noise"
 _BRIGHTFIELD_ONLY = "only brightfield stains are unmixed"
 _TOO_SMALL = "the field is too small"
-_NO_FRAME = "so large an image is looked at in samples"
+# Most images this large are stitched: the corners of their frames lie everywhere.
+_NO_FRAME = "so large an image is looked at in samples; measure a single frame of the camera"
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def test_vignetting_needs_one_frame(tmp_path: Path) -> None:
     field[::40] = (150, 120, 90)
     seen = _look(field, tmp_path, mode="frame", modality="brightfield")
     assert seen.vignetting is None
-    assert "samples" in seen.reasons["vignetting"]
+    assert "samples; measure a single frame" in seen.reasons["vignetting"]
     seen = _look(field[:150, :150], tmp_path, mode="frame", modality="brightfield")
     assert seen.vignetting is None
     assert "small" in seen.reasons["vignetting"]
