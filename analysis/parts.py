@@ -112,6 +112,10 @@ class Place:
         """Say which pixels lie in the image (others are mirrored)."""
         return (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
 
+    def on_border(self, y: Ints, x: Ints) -> Bools:
+        """Say which pixels are the image's first or last of a row or column."""
+        return (y == 0) | (y == self.height - 1) | (x == 0) | (x == self.width - 1)
+
 
 def held_by(skeleton: Skeleton, place: Place, regions: Ownership | None) -> Bools:
     """Say which regions over the core (n, R) hold each skeleton pixel; none does beyond the core.
@@ -139,7 +143,7 @@ def cut(skeleton: Skeleton, place: Place, held: Bools) -> GraphParts:
     size = stop - start
     take = np.repeat(start - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
     own = pixel[take]
-    kind, key, spot = _fragment_ends(skeleton, start, stop, chain, name, frame)
+    kind, key, spot = _fragment_ends(skeleton, start, stop, chain, name, frame, place)
     part_length = np.append(skeleton.graph.length_by_pixel[own], 0)
     length = np.add.reduceat(part_length, np.cumsum(size) - size) if len(size) else size
     half = end_half_steps(skeleton)[chain]
@@ -188,10 +192,12 @@ def _fragments(skeleton: Skeleton, core: Bools) -> tuple[Ints, Ints, Ints]:
 
 
 def _fragment_ends(
-    skeleton: Skeleton, start: Ints, stop: Ints, chain: Ints, name: Ints, frame: Bools
+    skeleton: Skeleton, start: Ints, stop: Ints, chain: Ints, name: Ints, frame: Bools, place: Place
 ) -> tuple[Ints, Ints, Ints]:
     """Return kind, key and place (F, 2) of the fragments' ends."""
     chains = skeleton.chains
+    # Mirrored, a vessel that leaves at a grazing angle is a Y, whose stem ends on the border.
+    border = place.on_border(skeleton.graph.y + place.y, skeleton.graph.x + place.x)
     first, last = chains.offset[:-1][chain], chains.offset[1:][chain]
     kinds, keys, places = [], [], []
     for side in (0, 1):
@@ -203,7 +209,7 @@ def _fragment_ends(
         other = chains.pixel[np.clip(beyond, 0, len(chains.pixel) - 1)]
         linked = ~terminal | chains.ring[chain]
         met = chains.junction[chain, side]
-        kind = np.full(len(start), int(End.FREE))
+        kind = np.where(border[own], int(End.CUT), int(End.FREE))
         at_node = ~linked & (met >= 0)
         real = at_node & frame[met] & ~skeleton.rim[met]
         kind[at_node] = End.CUT

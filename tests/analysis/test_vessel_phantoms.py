@@ -178,6 +178,19 @@ def test_a_vessel_that_leaves_the_frame_keeps_its_length() -> None:
     assert (vessels.segment_count, vessels.endpoint_count) == (1, 0)
 
 
+@pytest.mark.parametrize("degrees", [10, 15, 20, 25, 30, 45])
+@pytest.mark.parametrize("width", [4, 7, 12])
+def test_a_vessel_that_leaves_at_a_grazing_angle_has_no_end_there(width: int, degrees: int) -> None:
+    """At each border alike the frame makes neither an end nor a branchpoint of a straight tube."""
+    y, x = np.indices((300, 300), np.float64)
+    turn = np.radians(degrees)
+    mask = np.abs(x * np.cos(turn) + (y - 200.25) * np.sin(turn)) <= width / 2
+    for seen in (mask, mask[:, ::-1], mask.T, mask.T[::-1]):
+        vessels = measured(np.ascontiguousarray(seen))
+        counts = vessels.segment_count, vessels.endpoint_count, vessels.branchpoint_count
+        assert counts == (1, 0, 0)
+
+
 def test_pinholes_between_vessels_make_no_loops() -> None:
     """A hole of a pixel, as pixelation leaves where vessels part, has no branchpoints about it."""
     mask = np.zeros((40, 160), np.bool_)
