@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from analysis.units import unit_of
 # New columns are put last, so that who reads by place still finds the others.
 COLUMNS = (
     "region", "measurement", "value", "unit", "ci95_low", "ci95_high", "reason", "note",
-    "threshold_low", "threshold_high", "ci95_reason", "reference",
+    "threshold_low", "threshold_high", "ci95_reason", "reference", "verdict",
 )  # fmt: skip
 # A spreadsheet runs what begins so as a formula (CWE-1236).
 _FORMULA_STARTS = ("=", "+", "-", "@")
@@ -25,12 +26,13 @@ _CONTROL_AS_SPACE = dict.fromkeys(range(32), " ")
 class Row:
     """One measurement of one region, as a table shows it.
 
-    `reference` is the region that it is compared with, empty for what stands by itself.
+    `reference` is the region that it is compared with, empty for what stands by itself; `verdict`
+    that on the image's quality, empty where there is none.
     """
 
     region: str
     measurement: str
-    value: float | int | str | None
+    value: float | int | None
     unit: str
     ci95_low: float | None
     ci95_high: float | None
@@ -40,6 +42,7 @@ class Row:
     threshold_high: float | None = None
     ci95_reason: str = ""
     reference: str = ""
+    verdict: str = ""
 
     def cells(self) -> list[Any]:
         """Return the row in the order of `COLUMNS`, texts made harmless."""
@@ -57,6 +60,7 @@ class Row:
             rounded(self.threshold_high),
             harmless(self.ci95_reason),
             harmless(self.reference),
+            self.verdict,
         ]
 
 
@@ -64,8 +68,14 @@ def rows(record: Record) -> Iterator[Row]:
     """Yield every region × measurement of `record`; parts not measured are one row each.
 
     What other programs would report follows each region's own measurements. After all regions come
-    the comparisons of two; the verdict on the image's quality is last, with the advice as its note.
+    the comparisons of two; last is the advice on the image's quality. Every value is a number.
     """
+    verdict = record.quality["verdict"] if record.quality is not None else ""
+    for row in _rows(record):
+        yield dataclasses.replace(row, verdict=verdict)
+
+
+def _rows(record: Record) -> Iterator[Row]:
     others = {entry["region"]: entry for entry in record.parity or ()}
     intervals = {(entry["region"], entry["path"]): entry for entry in record.uncertainty}
     for region in record.regions:
@@ -93,7 +103,7 @@ def rows(record: Record) -> Iterator[Row]:
     for entry in record.comparisons:
         yield from _comparison(entry)
     if record.quality is not None:
-        yield _verdict(record, record.quality)
+        yield _advice(record, record.quality)
 
 
 def _parity(entry: Mapping[str, Any]) -> Iterator[Row]:
@@ -125,10 +135,11 @@ def _comparison(entry: Mapping[str, Any]) -> Iterator[Row]:
         )
 
 
-def _verdict(record: Record, quality: Mapping[str, Any]) -> Row:
-    advice = harmless(" ".join(quality["reasons"]))
-    region = record.regions[0].name
-    return Row(region, "quality.verdict", quality["verdict"], "", None, None, "", advice)
+def _advice(record: Record, quality: Mapping[str, Any]) -> Row:
+    """Return the row that says what to do about the image, in its note."""
+    region, advice = record.regions[0].name, harmless(" ".join(quality["reasons"]))
+    reason = "no number: see the column verdict"
+    return Row(region, "quality.verdict", None, "", None, None, reason, advice)
 
 
 def caution_of(path: str) -> str:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
     text = csv_text(record)
     header = (
         "region,measurement,value,unit,ci95_low,ci95_high,reason,note,"
-        "threshold_low,threshold_high,ci95_reason,reference"
+        "threshold_low,threshold_high,ci95_reason,reference,verdict"
     )
     assert text.splitlines()[0] == header
     found = lines(text)
@@ -51,6 +52,14 @@ def test_csv_has_one_line_for_each_measurement(record: Record) -> None:
     area = next(line for line in found if line["measurement"] == "vessels.area_fraction")
     assert record.regions[0].vessels is not None
     assert float(area["value"]) == pytest.approx(record.regions[0].vessels.area_fraction)
+
+
+def test_values_are_numbers_and_every_line_has_the_verdict(record: Record) -> None:
+    """No word stands among the values, which would make text of all; the verdict is a column."""
+    assert record.quality is not None
+    for line in lines(csv_text(record)):
+        assert not line["value"] or math.isfinite(float(line["value"]))
+        assert line["verdict"] == record.quality["verdict"]
 
 
 def test_every_intensity_carries_its_caution(record: Record) -> None:
@@ -196,7 +205,7 @@ def test_comparisons_are_rows_of_their_own(record: Record, tmp_path: Path) -> No
     write_xlsx(changed, tmp_path / "book.xlsx")
     book = openpyxl.load_workbook(tmp_path / "book.xlsx")
     shown = [row for row in book["regions"].values if str(row[1]).startswith("comparisons.")]
-    assert [(row[0], row[2], row[-1]) for row in shown[:2]] == [
+    assert [(row[0], row[2], row[-2]) for row in shown[:2]] == [
         ("core", 0.5, "'=mirror"),
         ("core", -0.25, "'=mirror"),
     ]
