@@ -330,7 +330,14 @@ class Ledger:
                 raise AnalysisError(
                     f"{self.path} is no JSON, so nothing can be resumed from it; remove it", "json"
                 ) from error
-            yield from (r for r in (tree if isinstance(tree, list) else [tree]) if _is_record(r))
+            records = tree if isinstance(tree, list) else [tree]
+            if not all(_is_record(record) for record in records):
+                raise AnalysisError(
+                    f"{self.path} holds something else than records of measure, so nothing can be "
+                    "resumed from it; remove it, or name another file",
+                    "json",
+                )
+            yield from records
         if self.journal.is_file():
             for line in self.journal.read_text(encoding="utf-8").splitlines():
                 try:

@@ -334,7 +334,7 @@ class DistanceSummary:
             mean=None if high is None else float(survival[:last].sum()) * half,
             p50=None if median is None else median * half,
             p95=None if high is None else high * half,
-            max=furthest * self._mpp,
+            max=float(furthest) * self._mpp,
         )
         return found, "" if high is not None else OUT_OF_SIGHT
 

@@ -164,6 +164,16 @@ def test_a_run_that_was_cut_off_is_resumed(
     assert not ledger.journal.exists()
 
 
+@pytest.mark.parametrize("content", ["not json", '{"a": 1}', '[{"image": "x"}]', "3"])
+def test_a_file_that_holds_no_records_is_not_resumed(tmp_path: Path, content: str) -> None:
+    """A file that is not of such a run is never taken for one, which would replace it."""
+    out = tmp_path / "records.json"
+    out.write_text(content)
+    with pytest.raises(AnalysisError, match="nothing can be resumed from it"):
+        Ledger(out, resume=True)
+    assert out.read_text() == content
+
+
 def test_missing_outputs_are_made_again(
     images: list[Path], template: MeasureJob, tmp_path: Path
 ) -> None:
