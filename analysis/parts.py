@@ -114,8 +114,8 @@ class Place:
 
     def on_border(self, y: Ints, x: Ints) -> Bools:
         """Say which pixels are the image's first or last of a row or column."""
-        on_row: Bools = (y == 0) | (y == self.height - 1)
-        return on_row | (x == 0) | (x == self.width - 1)
+        found = (y == 0) | (y == self.height - 1) | (x == 0) | (x == self.width - 1)
+        return np.asarray(found)
 
 
 def held_by(skeleton: Skeleton, place: Place, regions: Ownership | None) -> Bools:
