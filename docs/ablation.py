@@ -61,7 +61,7 @@ class Size:
     base: int = 8
     depth: int = 4
     tile_px: int = 128
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 8
     renderings: int = 4
     brightfield: int = 150
@@ -160,7 +160,7 @@ def trained(checkpoint: Path) -> Judged:
 
 
 def judged(network: Judged, folder: Path) -> dict[str, float | int]:
-    """Return the mean scores of images with vessels, the mean false area of those without."""
+    """Return the mean scores of images with vessels; if there are none, the mean false area."""
     scores: dict[str, list[float]] = {"dice": [], "cl_dice": [], "false_area": []}
     images = images_of([TileDataset(folder, "val")])
     for field in (field for image in images for field in image.fields()):
@@ -172,8 +172,9 @@ def judged(network: Judged, folder: Path) -> dict[str, float | int]:
                 scores[name].append(found[name] or 0.0)
         else:
             scores["false_area"].append(tally.predicted_px / np.count_nonzero(field.seen))
-    means = {name: round(float(np.mean(of)), 4) for name, of in scores.items() if of}
-    return {"images": len(images), **means}
+    shown = ("dice", "cl_dice") if scores["dice"] else ("false_area",)
+    means = {name: round(float(np.mean(scores[name])), 4) for name in shown}
+    return {"images": len(scores[shown[0]]), **means}
 
 
 def one_run(
@@ -226,7 +227,8 @@ def table(found: Mapping[str, Any]) -> str:
     }
     runs = {name: scores for name, scores in runs.items() if scores}
     heads = ["judged on", "images", *(VARIANTS[name].title for name in runs)]
-    lines = [heads, ["---"] * len(heads)]
+    networks = ["networks", "", *(str(len(scores)) for scores in runs.values())]
+    lines = [heads, ["---"] * len(heads), networks]
     for judge, (title, score) in JUDGES.items():
         source = judge.split(",")[0]
         cells = [_cell([scores[source][score] for scores in of], score) for of in runs.values()]

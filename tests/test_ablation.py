@@ -14,7 +14,7 @@ from datasets.build import manifest_hash
 from datasets.synth import make_section
 from datasets.synth_fluorescence import render_fluorescence
 from datasets.synth_params import SectionParams
-from docs.ablation import JUDGES, Size, measure, table
+from docs.ablation import FIGURES, JUDGES, PAGE, Size, measure, table
 from docs.ablation_images import as_rgb
 from imaging.markers import brightfield_scaling, fluorescence_scaling
 
@@ -52,7 +52,7 @@ def test_each_network_is_judged_once_on_the_same_images(vessmap: Path, tmp_path:
     assert seen["other_colour"] == seen["fluorescence"]
     hashes = {manifest_hash(path) for path in (tmp_path / "work").glob("judged-*/*fluorescence")}
     assert len(hashes) == 4  # with vessels and without, as marker channels and as RGB
-    assert len(table(found).splitlines()) == 2 + len(JUDGES)
+    assert len(table(found).splitlines()) == 3 + len(JUDGES)
 
 
 def test_plain_rgb_is_the_picture_that_people_export() -> None:
@@ -67,3 +67,9 @@ def test_plain_rgb_is_the_picture_that_people_export() -> None:
     marker, nuclei, dark = rgb[..., 0] / 255, rgb[..., 1] / 255, np.zeros((2, 2))
     assert as_rgb(rgb[..., :2], two) == pytest.approx(np.stack([dark, marker, nuclei]))
     assert as_rgb(rgb[..., :2], two, 0) == pytest.approx(np.stack([marker, dark, nuclei]))
+
+
+def test_the_page_shows_the_figures() -> None:
+    """The table on the page is made from the file of figures."""
+    found = json.loads(FIGURES.read_text(encoding="utf-8"))
+    assert table(found) in PAGE.read_text(encoding="utf-8")
