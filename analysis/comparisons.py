@@ -17,7 +17,8 @@ COMPARED = (
     "cells.positive_density_per_mm2",
     "cells.positive_area_fraction",
 )
-# CD31 can be nearly absent in healthy cortex: a ratio to a handful of profiles means nothing.
+# CD31 can be nearly absent in healthy cortex: a ratio to a handful of profiles means nothing. A
+# network is one profile, or none where it ends elsewhere, but has as many segments as it has parts.
 FEWEST = 10
 
 
@@ -66,21 +67,30 @@ def _reason(
     reference: Region, path: str, value: float | None, below: float | None,
     interval: Interval | None,
 ) -> str:  # fmt: skip
-    part, name = path.partition(".")[0], reference.name
-    thing, count = (
-        ("vessel profiles", reference.vessels.profile_count)
-        if part == "vessels" and reference.vessels is not None
-        else ("positive cells", reference.cells.positive_count if reference.cells else 0)
-    )
+    name = reference.name
     if value is None or below is None:
         return f"the value is null in {name if below is None else 'the region'}"
-    if (count or 0) < FEWEST:
-        return f"{name} holds {count or 0} {thing}: a ratio needs at least {FEWEST}"
+    counts = _counts(reference, path)
+    if max(counts.values()) < FEWEST:
+        held = " and ".join(f"{count} {thing}" for thing, count in counts.items())
+        needed = f"{FEWEST} of either" if len(counts) > 1 else str(FEWEST)
+        return f"{name} holds {held}: a ratio needs at least {needed}"
     if interval is not None and interval.reason in (NOTHING, ONE_BLOCK):
         return f"the interval of {name} touches 0: {interval.reason}"
     if not below:
         return f"nothing was counted in {name}"
     return ""
+
+
+def _counts(region: Region, path: str) -> dict[str, int]:
+    """Return how many things there are that a ratio to this density could rest on."""
+    if path.startswith("cells."):
+        return {"positive cells": (region.cells.positive_count if region.cells else 0) or 0}
+    vessels = region.vessels
+    counts = {"vessel profiles": (vessels.profile_count if vessels else 0) or 0}
+    if path != "vessels.profile_density_per_mm2":
+        counts["segments"] = (vessels.segment_count if vessels else 0) or 0
+    return counts
 
 
 def _value(region: Region, path: str) -> float | None:

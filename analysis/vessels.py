@@ -34,6 +34,8 @@ Progress = Callable[[int, int], None]
 MIN_MEDIAN_WIDTH_PX = 5.5
 # Where more of the profiles' area is not counted, their number does not describe the vessels.
 _MOST_FRAMED = 0.5
+# Projections of thick sections reach a third.
+_MOST_VESSEL = 0.6
 # Blocks handed to an executor and not yet merged: bounds the memory of the caller.
 _PENDING = 8
 
@@ -398,7 +400,7 @@ class _Region:
         return Diameter(mean * mpp, median * mpp, p10 * mpp, p90 * mpp)
 
     def _warnings(self) -> tuple[str, ...]:
-        return tuple(self._wide() + self._framed())
+        return tuple(self._wide() + self._framed() + self._elsewhere() + self._inverted())
 
     def _wide(self) -> list[str]:
         wide, all_ = (
@@ -421,6 +423,22 @@ class _Region:
             "meet the image's bottom or right border, where the counting frame leaves them out: "
             "profile_count says little here, look at length and area"
         ]
+
+    def _elsewhere(self) -> list[str]:
+        """Say where vessels make no profile, since a profile counts at its last pixel alone."""
+        if self.profile_px or self.profiles.total[self.index] or not self.counts["segments"]:
+            return []
+        return [
+            "vessels lie here, but no profile is counted: what is connected counts once, where its "
+            "last pixel lies, and that is elsewhere; look at length and area"
+        ]
+
+    def _inverted(self) -> list[str]:
+        vessel_px = int(self.tally.vessel_px.total[self.index])
+        region_px = int(self.tally.region_px.total[self.index])
+        if vessel_px <= _MOST_VESSEL * region_px:
+            return []
+        return [f"{vessel_px / region_px:.0%} of the area is vessel: is the mask inverted?"]
 
 
 def _quantiles(histogram: npt.NDArray[np.int64], wanted: tuple[float, ...]) -> list[float]:

@@ -14,9 +14,10 @@ import pytest
 import shapely
 from PIL import Image
 
+from analysis.comparisons import compare
 from analysis.errors import RegionsError
 from analysis.morphometry import measure_mask
-from analysis.record import Record
+from analysis.record import Record, Region, Vessels
 from analysis.region_masks import OutlineMask, Within
 from analysis.regions import RegionPlan, mirrored, plan_regions, regions_document
 from analysis.settings import MeasureSettings
@@ -409,6 +410,23 @@ def test_infarct_and_mirror_are_compared(tmp_path: Path) -> None:
             expected = one.length_density_mm_per_mm2 / other.length_density_mm_per_mm2  # type: ignore[operator]
             assert entry["ratio"] == pytest.approx(expected)
             assert entry["log_ratio"] == pytest.approx(math.log(expected))
+
+
+def test_a_network_is_compared_by_its_segments() -> None:
+    """Ten segments carry a ratio of areas or lengths, but no ratio of profiles; nine carry none."""
+    core = Region("core", 1.0, Vessels(area_fraction=0.2, profile_density_per_mm2=4.0), None, None)
+    for segments, path, compared in (
+        (10, "vessels.area_fraction", True),
+        (9, "vessels.area_fraction", False),
+        (10, "vessels.profile_density_per_mm2", False),
+    ):
+        network = Vessels(
+            area_fraction=0.4, profile_density_per_mm2=1.0, profile_count=1, segment_count=segments
+        )
+        mirror = Region("mirror", 1.0, network, None, None)
+        found = {e["path"]: e for e in compare([core, mirror], [("core", "mirror")], {})}[path]
+        assert found["ratio"] == (0.5 if compared else None)
+        assert compared or "holds 1 vessel profiles" in found["reason"]
 
 
 def test_a_reference_with_few_profiles_gives_no_ratio(tmp_path: Path) -> None:
