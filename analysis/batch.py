@@ -315,8 +315,17 @@ class Ledger:
             stream.write(json.dumps(outcome.record, ensure_ascii=False) + "\n")
 
     def close(self, outcomes: Sequence[Outcome], *, single: bool) -> None:
-        """Write the JSON file: an object for a single image, else an array."""
-        content = json_text(outcomes, single=single)
+        """Write the JSON file: an object for a single image, else an array.
+
+        Records of images that were not asked for again stay.
+        """
+        asked = {readable(outcome.source.name) for outcome in outcomes}
+        others = {
+            name: Outcome(Path(name), record=record, resumed=True)
+            for record in self._earlier
+            if (name := str(_get(record, "image", "name"))) not in asked
+        }
+        content = json_text([*others.values(), *outcomes], single=single and not others)
         if content is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, content.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +21,15 @@ from analysis.regions import read_regions
 from analysis.screen import show, tell
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 from analysis.usage import named
+from imaging.names import readable
 from imaging.open import parse_channels
 from model.bundle import find_bundle, load_bundle
 from model.errors import BundleError
 from model.targets import parse_markers
 
 _DEFAULT_MARKER = "CD31"
+# Images named beside a warning that many of them share.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -212,19 +215,25 @@ def _defaults() -> MeasureSettings:
     return MeasureSettings(markers=parse_markers(_DEFAULT_MARKER))
 
 
+def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
+    yield from record.get("warnings", ())
+    quality = record.get("quality") or {"reasons": ()}
+    for reason in quality["reasons"]:
+        yield f"image quality ({quality['verdict']}): {reason}"
+
+
 def _report(outcomes: Sequence[Outcome], console: Console) -> int:
     """Show warnings and failures on standard error, and return the exit code."""
-    warnings: dict[str, int] = {}
+    warned: dict[str, list[str]] = {}
     for outcome in outcomes:
-        for warning in (outcome.record or {}).get("warnings", ()):
-            warnings[warning] = warnings.get(warning, 0) + 1
-        quality = (outcome.record or {}).get("quality") or {"reasons": ()}
-        for reason in quality["reasons"]:
-            text = f"image quality ({quality['verdict']}): {reason}"
-            warnings[text] = warnings.get(text, 0) + 1
-    for warning, count in warnings.items():
-        of = f" ({count} images)" if count > 1 else ""
-        tell(console, f"warning: {warning}{of}")
+        for warning in _warnings(outcome.record or {}):
+            warned.setdefault(warning, []).append(readable(outcome.source.name))
+    for warning, names in warned.items():
+        of = ""
+        if len(outcomes) > 1:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            of = f"{', '.join(names[:_NAMED])}{more}: "
+        tell(console, f"warning: {of}{warning}")
     resumed = sum(outcome.resumed for outcome in outcomes)
     if resumed:
         console.print(f"{resumed} already measured", highlight=False)

@@ -164,6 +164,20 @@ def test_a_run_that_was_cut_off_is_resumed(
     assert not ledger.journal.exists()
 
 
+def test_records_of_other_images_stay(
+    images: list[Path], template: MeasureJob, tmp_path: Path
+) -> None:
+    """Who measures tomorrow's image with --resume keeps the records of yesterday's."""
+    out = tmp_path / "all.json"
+    first, last = images[0], images[2]
+    Ledger(out, resume=False).close(run(plan([first], template, {})), single=True)
+    yesterday = json.loads(out.read_text())
+    Ledger(out, resume=True).close(run(plan([last], template, {})), single=True)
+    kept = json.loads(out.read_text())
+    assert [record["image"]["name"] for record in kept] == [first.name, last.name]
+    assert kept[0] == yesterday
+
+
 @pytest.mark.parametrize("content", ["not json", '{"a": 1}', '[{"image": "x"}]', "3"])
 def test_a_file_that_holds_no_records_is_not_resumed(tmp_path: Path, content: str) -> None:
     """A file that is not of such a run is never taken for one, which would replace it."""
