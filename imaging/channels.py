@@ -207,7 +207,7 @@ def resolve_channels(
     if not mapping and modality == "fluorescence" and len(with_signal) > 1:
         example = f"CD31={with_signal[-1]}"
         raise ChannelsError(
-            f"Several channels hold signal and nothing says which is which: {listing}. Give "
+            f"Several channels hold signal: {listing}. Their names are not relied on: give "
             f"channels, counting from 0, for example {example} or CD31=1,VEGF=2,nuclei=0."
             f"{_UNDEREXPOSED if dark_colours else ''}"
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analysis.errors import RegionsError
 from analysis.regions import BAND_UM, regions_document
 from analysis.settings import SIZE_LIMITS, MeasureSettings
 from model.targets import VEGF_CELL, VESSEL, parse_markers
@@ -141,7 +142,7 @@ def _request(form: AnalysisForm) -> AnalysisRequest:
         tta=form.tta,
         tissue=form.tissue,
         section_thickness_um=form.section_thickness_um,
-        regions=None if form.regions is None else regions_document(form.regions),
+        regions=None if form.regions is None else _outlines(form.regions),
         band_um=form.band_um,
         parity=form.parity,
         **{name: getattr(form, name) for name in SIZE_LIMITS},
@@ -154,6 +155,15 @@ def _request(form: AnalysisForm) -> AnalysisRequest:
         model=form.model,
         labels={name: value for name, value in labels.items() if value is not None},
     )
+
+
+def _outlines(text: str) -> dict[str, Any]:
+    if not text.startswith(("{", "[")):
+        raise RegionsError(
+            "regions begins with neither { nor [, so it is no GeoJSON; send the file itself "
+            "(curl: -F regions=@regions.geojson, with an @ before its path)"
+        )
+    return regions_document(text)
 
 
 def _explain(entry: Any) -> dict[str, str]:

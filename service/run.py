@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 
 # ONNX Runtime reports use over the network on Linux unless told so before its import; worker
 # processes inherit this.
@@ -27,14 +28,15 @@ def serve(settings: Settings, *, insecure: bool = False) -> None:
     Raises
     ------
     SettingsError
-        If the host can be reached from other machines and `insecure` is not set, or if another
-        program listens at the port.
+        If the host can be reached from other machines and `insecure` is not set, if another program
+        listens at the port, or if nothing can be written into the data folder.
     model.errors.BundleError
         If there is no bundle of the default's name.
     """
     check_host(settings, insecure=insecure)
     find_bundle(settings.model)  # a damaged bundle can be replaced while running, a wrong name not
     check_port(settings)
+    check_data_dir(settings)
     configure_logging()
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     _log.info("starting", url=f"http://{shown}:{settings.port}", data_dir=str(settings.data_dir))
@@ -61,6 +63,19 @@ def check_port(settings: Settings) -> None:
                 f"nothing can listen on {settings.host} port {settings.port} ({error.strerror}); "
                 "choose another with --port or ANGIOMETRY_PORT"
             ) from error
+
+
+def check_data_dir(settings: Settings) -> None:
+    """Refuse a data folder into which nothing can be written."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data_dir):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"nothing can be written into {settings.data_dir} ({error.strerror}); name a folder of "
+            "your own with ANGIOMETRY_DATA_DIR"
+        ) from error
 
 
 def check_host(settings: Settings, *, insecure: bool) -> None:

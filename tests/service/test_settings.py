@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.run import check_host, check_port
+from service.run import check_data_dir, check_host, check_port
 from service.settings import Settings, SettingsError, load_settings
 
 
@@ -94,6 +94,15 @@ def test_a_taken_port_is_named_before_anything_starts() -> None:
         with pytest.raises(SettingsError, match="ANGIOMETRY_PORT"):
             check_port(taken)
     check_port(Settings(port=0))
+
+
+def test_a_data_folder_is_tried_before_anything_starts(tmp_path: Path) -> None:
+    """A file in the place of the data folder is named, with the variable that chooses another."""
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(SettingsError, match="ANGIOMETRY_DATA_DIR"):
+        check_data_dir(Settings(data_dir=tmp_path / "taken"))
+    check_data_dir(Settings(data_dir=tmp_path / "new" / "data"))
+    assert (tmp_path / "new" / "data").is_dir()
 
 
 def test_a_model_that_is_not_there_ends_the_service() -> None:
