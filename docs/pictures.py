@@ -17,7 +17,7 @@ import numpy.typing as npt
 import shapely
 
 from analysis.cells import CellSettings, label_cells
-from analysis.distances import CELL_PX, FAR_PX
+from analysis.distances import CELL_PX
 from analysis.hotspot import field_radius_um, profiles_in_fields
 from analysis.hotspot import hotspot as hotspot_of
 from analysis.lacunarity import BOXES_UM, boxes_px
@@ -44,6 +44,7 @@ IMAGES = Path(__file__).parent / "images"
 MPP_UM = 0.5
 SETTINGS = VesselSettings(mpp_um=MPP_UM)
 VESSEL_GREY, PAPER = 0.78, 1.0
+FAR_SHOWN_UM = 50  # distances from here on have one colour
 OKABE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 
 Bools = npt.NDArray[np.bool_]
@@ -139,9 +140,11 @@ def distance() -> None:
     y, x = np.mgrid[:height, :width]
     edge = np.minimum(np.minimum(y + 1, height - y), np.minimum(x + 1, width - x)) * MPP_UM
     figure, axes = canvas(mask)
-    shown = axes.imshow(np.where(mask, np.nan, away), cmap="viridis", vmax=FAR_PX * MPP_UM / 2.5)
+    shown = axes.imshow(np.where(mask, np.nan, away), cmap="viridis", vmin=0, vmax=FAR_SHOWN_UM)
     axes.contourf(edge < away, levels=[0.5, 1.5], colors="none", hatches=["////"])
-    figure.colorbar(shown, ax=axes, shrink=0.8, label="µm")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, label="µm")
+    ticks = range(0, FAR_SHOWN_UM + 1, 10)
+    bar.set_ticks(ticks, labels=[*map(str, ticks[:-1]), f"≥ {FAR_SHOWN_UM}"])
     save(figure, "distance")
 
 
