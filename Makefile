@@ -33,6 +33,7 @@ docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and 
 	$(BIN)/python docs/refresh.py
 	$(BIN)/python -m docs.pictures
 	$(BIN)/python -m docs.section_pictures
+	$(BIN)/python -m docs.quality_pictures
 	$(BIN)/python -m docs.coverage
 	$(BIN)/python -m docs.proof
 

@@ -114,12 +114,17 @@ def test_sound_sections_pass(judged: Judge, seed: int) -> None:
 def test_defocus_trips_and_sharpness_does_not(
     judged: Judge, seed: int, render: Callable[..., NDArray[Any]]
 ) -> None:
-    """Blur of 0.5 and 1 px passes, of 3 px fails, of 6 px rejects; more blur always reads more."""
+    """0.5 and 1 px pass; 2 px read near the limit, on either side; 3 and 4 px fail, 6 px reject.
+
+    More blur always reads more.
+    """
     read = []
     for blur_px in (0.5, 1.0, 2.0, 3.0, 4.0):
         verdict = judged(render(seed, blur_px=blur_px))
         read.append(verdict["focus"]["value"])
-        if blur_px != 2.0:
+        if blur_px == 2.0:
+            assert verdict["focus"]["value"] == pytest.approx(verdict["focus"]["limit"], rel=0.35)
+        else:
             assert verdict["focus"]["pass"] is (blur_px < 2.0)
     assert read == sorted(read)
     assert judged(render(seed, blur_px=6.0))["verdict"] == "reject"
