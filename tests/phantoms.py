@@ -53,6 +53,16 @@ def disc(radius_px: float, shape: tuple[int, int], x: float, y: float) -> Bools:
     return polyline([(x, y), (x, y)], 2 * radius_px, shape)
 
 
+def ellipse(half_px: Point, degrees: float, offset: Point = (0.0, 0.0)) -> Bools:
+    """Return a filled ellipse of semi-axes a ≥ b: its medial axis is 2(a − b²/a) long."""
+    side = math.ceil(2 * half_px[0]) + 14
+    rows, columns = np.mgrid[:side, :side].astype(np.float64)
+    x, y = columns - side / 2 - offset[0], rows - side / 2 - offset[1]
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    along, across = (c * x + s * y) / half_px[0], (c * y - s * x) / half_px[1]
+    return np.asarray(along**2 + across**2 <= 1, np.bool_)
+
+
 def annulus(outer_px: float, inner_px: float, side: int) -> Bools:
     """Return a ring about the middle of a square frame."""
     middle = (side - 1) / 2
@@ -70,6 +80,21 @@ def star(arms: Sequence[float], arm_px: float, width_px: float) -> Bools:
         turn = math.radians(degrees)
         tip = (middle + arm_px * math.cos(turn), middle + arm_px * math.sin(turn))
         mask |= polyline([(middle, middle), tip], width_px, (side, side))
+    return mask
+
+
+def crossing(
+    widths_px: Point, arm_px: float, degrees: float, meet_degrees: float,
+    offset: Point = (0.0, 0.0),
+) -> Bools:  # fmt: skip
+    """Return two capsules of different widths that cross in their middles."""
+    side = math.ceil(2 * arm_px + 2 * max(widths_px)) + 12
+    x, y = side / 2 + offset[0], side / 2 + offset[1]
+    mask = np.zeros((side, side), np.bool_)
+    for width_px, heading in zip(widths_px, (degrees, degrees + meet_degrees), strict=True):
+        turn = math.radians(heading)
+        dx, dy = arm_px * math.cos(turn), arm_px * math.sin(turn)
+        mask |= polyline([(x - dx, y - dy), (x + dx, y + dy)], width_px, mask.shape)
     return mask
 
 

@@ -18,8 +18,10 @@ from tests.phantoms import Bools
 
 SETTINGS = VesselSettings(mpp_um=1.0, min_profile_area_um2=0.0, gap_um=0.0)
 SPINE_PX = 240.0
-NARROW_PX = (3.0, 4.0)
-WIDTHS_PX = (6.0, 8.0, 13.0, 20.0)
+NARROW_PX = (3.0, 4.0, 5.0)
+WIDTHS_PX = (6.0, 7.0, 8.0, 10.0, 13.0, 16.0, 20.0)
+# Widths between the others, drawn at angles between theirs.
+ODD_PX, ODD_ANGLES = (5.0, 7.0, 10.0, 16.0), (10.0, 26.6, 33.0, 63.4, 80.0)
 ANGLES = (0.0, 7.5, 15.0, 22.5, 30.0, 37.5, 45.0, 52.5, 60.0, 67.5, 75.0, 82.5, 90.0)
 
 
@@ -41,7 +43,7 @@ def capsules(width_px: float) -> list[list[Vessels]]:
             measured(phantoms.capsule(SPINE_PX, width_px, angle, offset))
             for offset in phantoms.offsets()
         ]
-        for angle in ANGLES
+        for angle in (ODD_ANGLES if width_px in ODD_PX else ANGLES)
     ]
 
 
@@ -147,6 +149,30 @@ def test_every_crossing_counts_once(meet: float, turn: float, width_px: float) -
     # 4 · 2 + 3 · 3 segments lie between crossings, and 14 lead from the outer ones to ends.
     counts = (vessels.branchpoint_count, vessels.segment_count, vessels.endpoint_count)
     assert counts == (12, 17 + 14, 14)
+
+
+@pytest.mark.parametrize("widths_px", [(5.0, 8.0), (8.0, 13.0), (6.0, 20.0)])
+@pytest.mark.parametrize("meet", [60.0, 90.0])
+@pytest.mark.parametrize("turn", [0.0, 10.0, 26.6, 45.0, 71.0])
+def test_tubes_of_unequal_width_cross_once(
+    widths_px: tuple[float, float], meet: float, turn: float
+) -> None:
+    """A thin tube across a wide one is one branchpoint with four arms."""
+    vessels = measured(phantoms.crossing(widths_px, 80.0, turn, meet))
+    counts = (vessels.branchpoint_count, vessels.segment_count, vessels.endpoint_count)
+    assert counts == (1, 4, 4)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 30.0, 45.0])
+@pytest.mark.parametrize(
+    ("half_px", "least", "most"),
+    [((40, 10), 66, 75), ((40, 20), 40, 60), ((30, 15), 29, 45), ((20, 16), 0, 14.4)],
+)
+def test_an_ellipse_keeps_part_of_its_medial_axis(
+    half_px: tuple[float, float], least: float, most: float, degrees: float
+) -> None:
+    """The known loss stays what the documents say: never more than the axis, nor far less."""
+    assert least <= length_px(measured(phantoms.ellipse(half_px, degrees))) <= most
 
 
 def test_a_ring_is_one_loop_without_a_branchpoint() -> None:
