@@ -2,7 +2,7 @@
 
     python -m docs.proof
 
-takes about two minutes; seeds are fixed, so that the page changes only where the measuring does.
+takes about three minutes; seeds are fixed, so that the page changes only where the measuring does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from analysis.cells import CellSettings
 from analysis.record import Cells, Vessels, significant
 from docs.proof_laws import frame_rows, law_rows
 from docs.proof_rows import EXACT, Bound, Case, Row, length_px, measured, page, value
-from docs.proof_shapes import bend_rows, branch_rows, capsule_rows
+from docs.proof_shapes import bend_rows, branch_rows, capsule_rows, ellipse_rows
 from imaging.stains import StainVectors, compose, optical_density, separate
 from imaging.tiles import Window
 from tests import phantoms
@@ -209,8 +209,8 @@ def light_rows() -> Iterator[Row]:
 def rows() -> list[Row]:
     """Return every row of the page; nothing is measured yet."""
     parts = (
-        capsule_rows, branch_rows, bend_rows, disc_rows, field_rows, frame_rows, law_rows,
-        light_rows,
+        capsule_rows, branch_rows, bend_rows, ellipse_rows, disc_rows, field_rows, frame_rows,
+        law_rows, light_rows,
     )  # fmt: skip
     return [row for part in parts for row in part()]
 
