@@ -426,7 +426,7 @@ class _Region:
 
     def _elsewhere(self) -> list[str]:
         """Say where vessels make no profile, since a profile counts at its last pixel alone."""
-        if self.profile_px or self.profiles.total[self.index] or not self.counts["segments"]:
+        if self.profile_px or not self.counts["segments"]:
             return []
         return [
             "vessels lie here, but no profile is counted: what is connected counts once, where its "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,20 +119,13 @@ def noise(level: Pixels, deviation: float) -> Pixels:
 def brightfield_examples() -> Iterator[Example]:
     """Yield sections in hematoxylin and DAB, five of focus and then pairs."""
     sound = brightfield()
-    yield Example("focus", "in focus", sound, True, close=True)
-    for blur_px, passes in ((1, True), (2, None), (3, False), (4, False)):
-        pixels = brightfield(blur_px=float(blur_px))
-        yield Example("focus", f"blur {blur_px} px", pixels, passes, close=True)
+    yield from _focus(sound, brightfield)
     over = np.minimum(sound.astype(np.float64) * 1.6, 255).astype(np.uint8)
     yield Example("clipped_fraction", "within the scale", sound, True)
     yield Example("clipped_fraction", "overexposed", over, False)
     yield Example("background_od", "bright glass", sound, True)
     yield Example("background_od", "dark lamp", lit(sound, np.full((512, 512), 0.5)), False)
-    light = "background_od"
-    yield Example(light, "even light", sound, True, field="unevenness")
-    yield Example(light, "uneven light", lit(sound, sideways(0.55)), False, field="unevenness")
-    yield Example(light, "even light", sound, True, field="vignetting")
-    yield Example(light, "dark corners", lit(sound, cornered(0.25)), False, field="vignetting")
+    yield from _light(sound, sideways(0.55), cornered(0.25))
     flat = brightfield(dab_haze_od=0.12, hematoxylin_haze_od=0.12, haze_texture=0.1)
     yield Example("folds", "flat", flat, True)
     yield Example("folds", "a fold", folded(flat), False)
@@ -151,21 +144,14 @@ def brightfield_examples() -> Iterator[Example]:
 def fluorescence_examples() -> Iterator[Example]:
     """Yield sections with a channel of nuclei and one of CD31, five of focus and then pairs."""
     sound = fluorescence()
-    yield Example("focus", "in focus", sound, True, close=True)
-    for blur_px, passes in ((1, True), (2, None), (3, False), (4, False)):
-        pixels = fluorescence(blur_px=float(blur_px))
-        yield Example("focus", f"blur {blur_px} px", pixels, passes, close=True)
+    yield from _focus(sound, fluorescence)
     bright = sound / np.percentile(sound[..., 1], 97)
     short = (bright * EXPOSED).astype(np.uint16)
     long = np.minimum(bright * CAMERA_TOP, CAMERA_TOP).astype(np.uint16)
     yield Example("clipped_fraction", "short exposure", short, True)
     yield Example("clipped_fraction", "saturated", long, False)
     glow = fluorescence(background=0.2)
-    light = "background_od"
-    yield Example(light, "even light", glow, True, field="unevenness")
-    yield Example(light, "uneven light", lit(glow, sideways(0.1)), False, field="unevenness")
-    yield Example(light, "even light", glow, True, field="vignetting")
-    yield Example(light, "dark corners", lit(glow, cornered(0.45)), False, field="vignetting")
+    yield from _light(glow, sideways(0.1), cornered(0.45))
     twice = np.stack([sound[..., 0], sound[..., 0]], axis=-1)
     yield Example("nuclei_correlation", "nuclei, CD31", sound, True)
     yield Example("nuclei_correlation", "nuclei twice (wrong)", twice, False)
@@ -173,6 +159,21 @@ def fluorescence_examples() -> Iterator[Example]:
     dark = noise(np.array([900.0, 900.0]), 40.0).astype(np.uint16)
     yield Example("tissue_fraction", "tissue", sound, True)
     yield Example("tissue_fraction", "nothing but noise", dark, False)
+
+
+def _focus(sound: Pixels, render: Callable[..., Pixels]) -> Iterator[Example]:
+    yield Example("focus", "in focus", sound, True, close=True)
+    for blur_px, passes in ((1, True), (2, None), (3, False), (4, False)):
+        pixels = render(blur_px=float(blur_px))
+        yield Example("focus", f"blur {blur_px} px", pixels, passes, close=True)
+
+
+def _light(even: Pixels, *uneven: npt.NDArray[np.float64]) -> Iterator[Example]:
+    """Yield an even frame beside one under each light: from the side, and from the middle."""
+    looks = ("uneven light", "dark corners")
+    for field, what, light in zip(PARTS_OF_LIGHT, looks, uneven, strict=True):
+        yield Example("background_od", "even light", even, True, field=field)
+        yield Example("background_od", what, lit(even, light), False, field=field)
 
 
 def _pixel_sizes(sound: Pixels) -> Iterator[Example]:
