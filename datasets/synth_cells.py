@@ -140,7 +140,7 @@ def _spots(
     for stain in map(bool, nuclear):
         for _ in range(_TRIES):
             radius = float(
-                np.clip(nuclear_rng.normal(4.2, 0.9), 2.8, 6.5)
+                np.clip(nuclear_rng.normal(3.8, 1.1), 2.0, 6.5)
                 if stain
                 else np.clip(params.positive_cell_radius_um * np.exp(rng.normal(0, 0.2)), 2.9, 12.5)
             )

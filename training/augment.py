@@ -1,8 +1,8 @@
 """Augmentation of tiles: the only file that knows albumentations.
 
 What is varied stands for what differs between laboratories: orientation, cutting and mounting
-(affine, elastic), stain strength and camera gain (gain, gamma), focus (blur), sensor (noise), and a
-missing counterstain.
+(affine, elastic), other stains (restain), stain strength and camera gain (gain, gamma), focus
+(blur), sensor (noise), and a missing counterstain.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A  # noqa: N812 - the name that its own pages use
 
 from training.recipe import AugmentConfig
+from training.restain import is_brightfield, restained
 
 _REFLECT = cv2.BORDER_REFLECT_101
 
@@ -47,6 +48,7 @@ class Augmentation:
                 A.GaussNoise(std_range=(0.01, 0.08), per_channel=True, p=config.noise),
             ]
         )
+        self._restain = config.restain
         self._drop_counterstain = config.drop_counterstain
         self._chance = np.random.default_rng(0)
 
@@ -59,6 +61,8 @@ class Augmentation:
         self, *, image: npt.NDArray[np.uint8], masks: Sequence[npt.NDArray[Any]]
     ) -> dict[str, Any]:
         """Change a tile's channels (H, W, 3) and its label images (H, W) alike."""
+        if self._chance.random() < self._restain and is_brightfield(image):
+            image = restained(image, self._chance)
         changed: dict[str, Any] = self._compose(image=image, masks=list(masks))
         # The counterstain goes, never the marker: without the marker there is nothing to learn.
         if self._chance.random() < self._drop_counterstain:

@@ -104,6 +104,7 @@ class AugmentConfig:
     blur: float = 0.3
     noise: float = 0.5
     drop_counterstain: float = 0.15
+    restain: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +191,8 @@ class Recipe:
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "loss": {"bce": (0, 1e3), "dice": (0, 1e3), "centre_line": (0, 1e3)},
     "augment": dict.fromkeys(
-        ("affine", "elastic", "gamma", "gain", "blur", "noise", "drop_counterstain"), (0, 1)
+        ("affine", "elastic", "gamma", "gain", "blur", "noise", "drop_counterstain", "restain"),
+        (0, 1),
     ),
     "run": {
         "weight_decay": (0, 1),
