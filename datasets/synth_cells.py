@@ -247,7 +247,8 @@ def _nuclear_cell(
 ) -> Cell:
     """Make a cell whose nucleus alone took the stain; what is outlined is that nucleus."""
     outline = Outline((float(centre[0]), float(centre[1])), shape)
-    strength = float(np.clip(rng.lognormal(-0.2, 1.2 * strength_spread), 0.1, 2.2))
+    # Nuclei of one field run from a trace to black: a deviation of about 1 in the logarithm.
+    strength = float(np.clip(rng.lognormal(-0.3, 0.5 + strength_spread), 0.1, 2.2))
     return Cell(outline, outline, strength, np.empty((0, 2, 2)), nuclear=True)
 
 

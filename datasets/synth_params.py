@@ -121,6 +121,9 @@ class SectionParams:
     ) -> SectionParams:
         """Draw a plausible section: from sparse thin ones (profiles) to thick dense networks."""
         thick = rng.random() < 0.7
+        nuclear = _nuclear_fraction(*rng.spawn(1)) if "VEGF" in markers else 0.0
+        # Nuclei are smaller than cell bodies: tumours hold up to 5,000 stained ones in a mm².
+        most_cells = 5000 if nuclear == 1 else 2000
         return cls(
             size_px=size_px,
             mpp_um=mpp_um,
@@ -139,16 +142,14 @@ class SectionParams:
             radius_spread=float(rng.uniform(0.1, 0.35)),
             tortuosity=float(rng.uniform(0.05, 1.0)),
             wall_thickness_um=float(rng.uniform(0.8, 2.0)),
-            positive_cell_density_per_mm2=float(np.exp(rng.uniform(np.log(60), np.log(2000)))),
+            positive_cell_density_per_mm2=float(
+                np.exp(rng.uniform(np.log(60), np.log(most_cells)))
+            ),
             positive_cell_radius_um=float(rng.uniform(3.2, 9.0)),
             cell_strength_spread=float(rng.uniform(0.2, 0.8)),
             cluster_fraction=float(rng.uniform(0.0, 0.6)),
             nucleus_density_per_mm2=float(np.exp(rng.uniform(np.log(300), np.log(5000)))),
-            nuclear_fraction=(
-                float(rng.choice([0.0, 0.5, 1.0], p=[0.65, 0.05, 0.3]))
-                if "VEGF" in markers
-                else 0.0
-            ),
+            nuclear_fraction=nuclear,
         )
 
     def without_vessels(self) -> SectionParams:
@@ -163,3 +164,8 @@ class SectionParams:
     def without_cells(self) -> SectionParams:
         """Return the same section without any VEGF-positive cell."""
         return dataclasses.replace(self, positive_cell_density_per_mm2=0.0)
+
+
+def _nuclear_fraction(rng: np.random.Generator) -> float:
+    """Draw the share of cells whose nucleus alone is stained: mostly none, or all."""
+    return float(rng.choice([0.0, 0.5, 1.0], p=[0.65, 0.05, 0.3]))
