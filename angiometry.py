@@ -211,14 +211,22 @@ def export(
         list[Path], typer.Option(help="Folder of tiles whose validation part scores the bundle.")
     ],
     out: Annotated[Path, typer.Option(help="The bundle to write, a file ending in .onnx.")],
+    mean_with: Annotated[
+        str | None,
+        typer.Option(help="Average the weights with these, which the run started from."),
+    ] = None,
 ) -> None:
     """Write a checkpoint as a bundle: calibrated, scored, and proven to repeat it."""
     with _plain_errors():
+        from training.halfway import meet_halfway
         from training.publish import publish
-        from training.run import load_checkpoint
+        from training.run import load_checkpoint, read_start
 
     with _plain_errors(), _progress_bar() as progress:
-        bundle, parity = publish(load_checkpoint(checkpoint), tiles, out, progress=progress)
+        module = load_checkpoint(checkpoint)
+        if mean_with:
+            meet_halfway(module, read_start(mean_with))
+        bundle, parity = publish(module, tiles, out, progress=progress)
     typer.echo(f"{bundle.path}: sha256 {bundle.sha256}, differs by at most {parity:.1e}")
 
 

@@ -108,7 +108,7 @@ def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation) -> Path:
         temperature=_pairs(metadata.temperature),
         **recipe["network"],
         steps=_steps(recipe),
-        started=f", starting from {trained['from']}" if trained.get("from") else "",
+        started=_started(trained),
         batch_size=recipe["run"]["batch_size"],
         tile_px=recipe["data"]["tile_px"],
         vessmap_limit=_VESSMAP_LIMIT if "vessmap" in scores["sources"] else "",
@@ -132,6 +132,14 @@ _PLAIN = (
     "training_data_sha256",
     "data_licence",
 )
+
+
+def _started(trained: Mapping[str, Any]) -> str:
+    """Return what the weights were before, and whether they are the mean with those."""
+    if not trained.get("from"):
+        return ""
+    halfway = "; these weights are the mean of both" if trained.get("halfway") else ""
+    return f", starting from {trained['from']}{halfway}"
 
 
 def _steps(recipe: Mapping[str, Any]) -> str:

@@ -66,6 +66,7 @@ class SegmentationModule(lightning.LightningModule):
         self.started_from = started_from
         self.frozen_normalisation = frozen_normalisation
         self.trained_steps = 0
+        self.halfway = False  # whether the weights are the mean with those started from
         config: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in network.items()
         }

@@ -83,7 +83,11 @@ def publish(
 
 def _trained(module: SegmentationModule) -> dict[str, Any]:
     """Return what the recipe does not say: how far the run came, and what it started from."""
-    return {"steps": module.trained_steps, "from": module.started_from or None}
+    return {
+        "steps": module.trained_steps,
+        "from": module.started_from or None,
+        "halfway": module.halfway,
+    }
 
 
 def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:
