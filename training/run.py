@@ -30,7 +30,7 @@ from model.restore import restore_network
 from training.averaging import AverageFrom
 from training.checkpoints import WholeFiles, check_whole
 from training.checks import check_tiles
-from training.errors import CheckpointError, TrainingError
+from training.errors import CheckpointError, DataError, TrainingError
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
 from training.precision import best_precision, followed
 from training.processes import OneMachine, ShareNormalisation, together
@@ -152,6 +152,7 @@ def _module(job: _Job) -> tuple[SegmentationModule, int]:
     tiles = tiles_sha256(job.folders)
     if job.resume:  # a damaged file is named before anything starts
         saved = load_checkpoint(job.out_dir / LAST)
+        _check_same_tiles(saved, tiles, job.out_dir / LAST)
         return continued_module(job.recipe, saved, tiles), saved.trained_steps
     if job.start:  # keeps the statistics of the tiles that it was trained on
         return new_module(job.recipe, (), (), tiles, job.start), 0
@@ -203,6 +204,16 @@ def load_checkpoint(path: Path) -> SegmentationModule:
             f"{path.name} is damaged or no checkpoint of a training run; use an earlier one",
             "checkpoint",
         ) from error
+
+
+def _check_same_tiles(saved: SegmentationModule, tiles: str, checkpoint: Path) -> None:
+    """Refuse to go on with other tiles: their scores would be compared with those of the first."""
+    if saved.training_data_sha256 != tiles:
+        raise DataError(
+            "these are not the tiles that the run to be resumed was trained and judged on: give "
+            f"it the same data, or start a new run with --from {checkpoint}",
+            "data",
+        )
 
 
 def tiles_sha256(folders: Sequence[Path]) -> str:

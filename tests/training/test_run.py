@@ -151,6 +151,16 @@ def test_a_run_is_not_resumed_by_another_schedule(
         train(recipe, tile_folders, trained, resume=True)
 
 
+def test_a_run_is_not_resumed_on_other_tiles(
+    small_recipe: Recipe, tile_folders: list[Path], trained: Path
+):
+    """Scores of two sets of images cannot be compared: the way on is a new run from the weights."""
+    before = (trained / LAST).read_bytes()
+    with pytest.raises(DataError, match=r"same data, or start a new run with --from .*last.ckpt"):
+        train(small_recipe, tile_folders[:1], trained, resume=True)
+    assert (trained / LAST).read_bytes() == before
+
+
 def test_a_checkpoint_of_other_channels_is_not_resumed(small_recipe: Recipe):
     """Weights for other target or input channels than this version's are refused, naming both."""
     for key, ours in (("in_channels", 3), ("out_channels", 3)):
