@@ -230,6 +230,5 @@ def _varied_vectors(rng: np.random.Generator) -> StainVectors:
     vectors = []
     for end, middle in ((blue, default.hematoxylin), (brown, default.dab)):
         mixed = np.asarray(middle) + rng.uniform(0.0, 1.0) * (end - np.asarray(middle))
-        red, green, third = np.maximum(mixed + rng.normal(0, spread, 3), 0.05)
-        vectors.append((float(red), float(green), float(third)))
+        vectors.append(np.maximum(mixed + rng.normal(0, spread, 3), 0.05))
     return StainVectors.from_pair(vectors[0], vectors[1])

@@ -52,7 +52,9 @@ class StainVectors:
         return cls.from_pair(_HEMATOXYLIN, _DAB)
 
     @classmethod
-    def from_pair(cls, hematoxylin: RGB, dab: RGB) -> StainVectors:
+    def from_pair(
+        cls, hematoxylin: RGB | NDArray[np.float64], dab: RGB | NDArray[np.float64]
+    ) -> StainVectors:
         """Scale two vectors to unit length and add their cross product as the residual."""
         first, second = _unit(hematoxylin), _unit(dab)
         return cls(_rgb(first), _rgb(second), _rgb(_unit(np.cross(first, second))))

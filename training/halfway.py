@@ -12,8 +12,6 @@ import torch
 from training.errors import CheckpointError
 from training.module import SegmentationModule, Start
 
-FIELD = "mean_with"
-
 
 def meet_halfway(module: SegmentationModule, start: Start) -> None:
     """Set the weights of `module` to the mean of its own and those of `start`, in place.
@@ -26,7 +24,7 @@ def meet_halfway(module: SegmentationModule, start: Start) -> None:
     if module.started_from != start.name:
         own = module.started_from or "random weights"
         raise CheckpointError(
-            f"the run started from {own}, not from {start.name}; average it with those", FIELD
+            f"the run started from {own}, not from {start.name}; average it with those", "mean_with"
         )
     other = start.network.state_dict()
     with torch.no_grad():

@@ -7,16 +7,13 @@ what another pair of stains would have given is a linear map of the amounts that
 
 from __future__ import annotations
 
-from typing import Any
-
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from imaging.stains import RGB, StainVectors
+from imaging.stains import RGB, StainVectors, separate
 
 # Absorption of red, green and blue as ImageJ's colour deconvolution lists it.
-_FAST_RED: RGB = (0.214, 0.851, 0.478)
+FAST_RED: RGB = (0.214, 0.851, 0.478)
 _AEC: RGB = (0.274, 0.680, 0.680)
 _SPREAD = 0.03
 _COUNTERSTAIN_GAIN = (0.7, 2.5)
@@ -34,18 +31,11 @@ def restained(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDA
     2.5 times as strong. Amounts below zero are not in a tile, so that the map is exact but there.
     """
     default = StainVectors.default()
-    red = (_FAST_RED, _AEC)[int(rng.integers(2))]
-    pure = np.stack([np.asarray(default.dab), np.asarray(default.hematoxylin)])
+    red = (FAST_RED, _AEC)[int(rng.integers(2))]
+    pure = default.matrix[:2]
     pure[0] += rng.uniform(0.0, 1.0) * (np.asarray(red) - pure[0])
     chromogen, counterstain = np.maximum(pure + rng.normal(0, _SPREAD, (2, 3)), 0.02)
-    seen: npt.NDArray[Any] = StainVectors.from_pair(_rgb(counterstain), _rgb(chromogen)).matrix
-    seen[1] *= np.exp(rng.uniform(*np.log(_COUNTERSTAIN_GAIN)))
-    # Rows: what one unit of each stain of the tile becomes in the fixed vectors.
-    map_ = seen @ np.linalg.inv(default.matrix)
-    amounts = cv2.transform(image.astype(np.float32), map_.T.astype(np.float32))
+    absorbed = StainVectors.from_pair(counterstain, chromogen).matrix
+    absorbed[1] *= np.exp(rng.uniform(*np.log(_COUNTERSTAIN_GAIN)))
+    amounts = separate(image.astype(np.float32) @ absorbed.astype(np.float32), default)
     return np.clip(np.rint(amounts), 0, 255).astype(np.uint8)
-
-
-def _rgb(vector: npt.NDArray[Any]) -> RGB:
-    red, green, blue = (float(value) for value in vector)
-    return red, green, blue
