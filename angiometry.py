@@ -443,6 +443,9 @@ def measure(
     json_: Annotated[
         Path | None, typer.Option("--json", help="The record, an array for several; - is stdout.")
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="One table of all images, a row for each region, CSV.")
+    ] = None,
     csv: _Csv = None,
     xlsx: _Xlsx = None,
     mask: Annotated[
@@ -465,7 +468,7 @@ def measure(
 ) -> None:
     """Measure sections: the whole way from an image to its record, without a server.
 
-    With several images, every output but --json is a folder.
+    With several images, every output but --json and --table is a folder.
     """
     from rich.console import Console
 
@@ -495,6 +498,7 @@ def measure(
             workers=workers,
             outputs=command.outputs(
                 json=json_,
+                table=table,
                 csv=csv,
                 xlsx=xlsx,
                 mask=mask,

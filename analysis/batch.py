@@ -40,7 +40,9 @@ SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "overlay": ".png",
     "skeleton": ".png",
 }
+OF_THE_RUN: tuple[Output, ...] = ("json", "table")  # one file, however many images
 _SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "table": (".csv",),
     "csv": (".csv",),
     "xlsx": (".xlsx",),
     "mask": MASK_SUFFIXES,
@@ -71,18 +73,23 @@ def plan(
 ) -> list[MeasureJob]:
     """Return one job for each image.
 
-    One image: each output is a file. Several: each output but JSON is a folder, and takes files
-    named after the images.
+    One image: each output is a file. Several: each output but JSON and the run's table is a folder,
+    and takes files named after the images.
 
     Raises
     ------
     AnalysisError
         If an output cannot be such a file or folder, or would replace an image or another output.
     """
-    files: dict[Output, Path] = {k: path for k, path in outputs.items() if k != "json"}
+    files: dict[Output, Path] = {k: path for k, path in outputs.items() if k not in OF_THE_RUN}
+    whole = [
+        (kind, path)
+        for kind, path in outputs.items()
+        if kind in OF_THE_RUN and not (kind == "json" and path == STDOUT)
+    ]
     if len(images) == 1:
         job = dataclasses.replace(template, source=images[0], outputs=files)
-        _check_places([job], outputs.get("json"))
+        _check_places([job], whole)
         return [job]
     for kind, path in files.items():
         if path.exists() and not path.is_dir():
@@ -98,19 +105,18 @@ def plan(
         )
         for image, name in zip(images, names, strict=True)
     ]
-    _check_places(jobs, outputs.get("json"))
+    _check_places(jobs, whole)
     return jobs
 
 
-def _check_places(jobs: Sequence[MeasureJob], json_path: Path | None) -> None:
-    """Refuse outputs that would replace an input, or each other."""
+def _check_places(jobs: Sequence[MeasureJob], whole: Sequence[tuple[str, Path]]) -> None:
+    """Refuse outputs that would replace an input, or each other; `whole` are those of the run."""
     inputs = {job.source for job in jobs}
     inputs |= {job.settings.tissue_file for job in jobs if job.settings.tissue_file}
     places: list[tuple[str, Path]] = [
         (kind, path) for job in jobs for kind, path in job.output_paths().items()
     ]
-    if json_path is not None and json_path != STDOUT:
-        places.append(("json", json_path))
+    places += whole
     if "CD31" not in jobs[0].settings.markers and any(kind == "skeleton" for kind, _ in places):
         raise AnalysisError(
             "--skeleton draws the vessels', and only VEGF is measured; leave it out", "skeleton"

@@ -17,7 +17,10 @@ from analysis.batch import STDOUT, Ledger, Outcome, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import SettingsError
+from analysis.exports import write_whole
+from analysis.raster import cell_mask_path
 from analysis.regions import read_regions
+from analysis.run_table import run_table_text
 from analysis.screen import show, tell
 from analysis.settings import EarlierSettings, MeasureSettings, load_settings
 from analysis.usage import named
@@ -91,12 +94,26 @@ def measure(request: MeasureRequest, progress: Progress, console: Console) -> in
         sys.stdout.write(json_text(outcomes, single=single) or "")
     elif not request.outputs:
         show(outcomes, Console())
+    table = request.outputs.get("table")
+    if table:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(table, run_table_text(outcomes).encode())
     code = _report(outcomes, console)
-    if code == 0:
-        for path in request.outputs.values():
-            if path != STDOUT:
-                tell(console, f"wrote {path}")
+    for path in _written(jobs, request, outcomes):
+        tell(console, f"wrote {path}")
     return code
+
+
+def _written(
+    jobs: Sequence[MeasureJob], request: MeasureRequest, outcomes: Sequence[Outcome]
+) -> Iterator[Path]:
+    """Yield every file, or folder of several images, that the run has written."""
+    measured = any(outcome.record for outcome in outcomes)
+    for kind, path in request.outputs.items():
+        if path != STDOUT and (measured or kind == "table"):
+            yield path
+            if kind == "mask" and len(jobs) == 1 and len(jobs[0].settings.markers) > 1:
+                yield cell_mask_path(path)
 
 
 def _measured(

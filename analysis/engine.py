@@ -49,8 +49,9 @@ LABELS_NAME = "labels.ome.tif"
 PROGRESS_NAME = "progress.json"
 
 Output = Literal[
-    "json", "csv", "xlsx", "mask", "labels", "objects", "objects_csv", "overlay", "skeleton"
-]
+    "json", "table", "csv", "xlsx", "mask", "labels", "objects", "objects_csv", "overlay",
+    "skeleton",
+]  # fmt: skip
 NAME_OF_OUTPUT: Mapping[Output, str] = {
     "json": RECORD_NAME,
     "csv": CSV_NAME,

@@ -34,7 +34,8 @@ def print_record(record: Mapping[str, Any], console: Console) -> None:
 def table(record: Mapping[str, Any], tree: Mapping[str, Any]) -> Table:
     """Return one region of a record with its intervals, nulls with their reason."""
     image = record["image"]
-    title = f"{image['name']}, {image['mpp_um']:g} µm/px, {'+'.join(image['markers'])}"
+    shown = "+".join(image["markers"]) if record["model"] else "vessel mask"
+    title = f"{image['name']}, {image['mpp_um']:g} µm/px, {shown}"
     if len(record["regions"]) > 1:
         title += f": {tree['name']}"
     heads = ("measurement", "value", "95 % interval", "unit")
@@ -51,8 +52,8 @@ def table(record: Mapping[str, Any], tree: Mapping[str, Any]) -> Table:
             missing[part] = tree["reasons"].get(part, "")
         else:
             unit = unit_of(path)
-            shown = "" if unit in {DIMENSIONLESS, "count"} else unit
-            made.add_row(path, _text(value), _range(intervals.get(path)), shown)
+            told = "" if unit in {DIMENSIONLESS, "count"} else unit
+            made.add_row(path, _text(value), _range(intervals.get(path)), told)
     if missing:
         made.caption = "\n".join(f"{part}: {reason}" for part, reason in missing.items())
         made.caption_justify = "left"

@@ -421,7 +421,7 @@ class _Region:
         return [
             f"{self.framed_px / self.profile_px:.0%} of the vessels' area belongs to profiles that "
             "meet the image's bottom or right border, where the counting frame leaves them out: "
-            "profile_count says little here, look at length and area"
+            "the count of profiles says little here, look at length and area"
         ]
 
     def _elsewhere(self) -> list[str]:

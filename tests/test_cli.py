@@ -111,6 +111,52 @@ def test_several_images_write_an_array_and_folders(angiometry: Any, tmp_path: Pa
     assert "Traceback" not in result.output
 
 
+def test_several_images_make_one_table(angiometry: Any, tmp_path: Path) -> None:
+    """A row for each image, in their order; a failing one says why; what was written is told."""
+    good = [
+        write_section(tmp_path / f"{name}.png", thick) for name, thick in (("a", 10), ("b", 20))
+    ]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    table = tmp_path / "out" / "table.csv"
+    result = angiometry(good[0], bad, good[1], "--table", table, "--csv", tmp_path / "tables")
+    assert result.exit_code == 1
+    rows = read_rows(table)
+    assert [row["image"] for row in rows] == ["a.png", "bad.png", "b.png"]
+    assert [row["region"] for row in rows] == ["tissue", "", "tissue"]
+    assert "bad.png" in rows[1]["error"]
+    for row, mm2 in ((rows[0], 160 * 10 * 0.25e-6), (rows[2], 160 * 20 * 0.25e-6)):
+        assert float(row["vessels.area_mm2"]) == pytest.approx(mm2, rel=0.01)
+        assert row["modality"] == "fluorescence"
+        assert "association: needs CD31 and VEGF" in row["reasons"]
+    assert result.stderr.count("wrote ") == 2
+
+
+def test_a_table_holds_what_was_measured_before(angiometry: Any, tmp_path: Path) -> None:
+    """A resumed run writes the rows of all its images, with the very same numbers."""
+    paths = [write_section(tmp_path / f"{name}.png") for name in "ab"]
+    out, table = tmp_path / "all.json", tmp_path / "table.csv"
+    assert angiometry(*paths[:1], "--json", out, "--table", table).exit_code == 0
+    (before,) = read_rows(table)
+    assert angiometry(*paths, "--json", out, "--table", table, "--resume").exit_code == 0
+    after = read_rows(table)
+    assert after[0] == before
+    assert [row["image"] for row in after] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["-", "table.xlsx"])
+def test_a_table_is_csv(angiometry: Any, section: Path, name: str) -> None:
+    """A name that promises something else is refused before anything is measured."""
+    result = angiometry(section, "--table", name)
+    assert result.exit_code == 2
+    assert ".csv" in result.stderr
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_resume_skips_what_is_done(angiometry: Any, tmp_path: Path) -> None:
     """The second run keeps the earlier records as they are and adds the new one."""
     paths = [write_section(tmp_path / f"{name}.png") for name in "abc"]

@@ -61,6 +61,23 @@ def test_an_image_becomes_outlines_and_numbers(page: Page, server: Server) -> No
     assert {"section.measurements.csv", "section.mask.ome.tif"} <= set(links)
 
 
+def test_a_phone_shows_the_page_without_sideways_scrolling(page: Page, server: Server) -> None:
+    """At 390 px the page is no wider than the screen; wide tables scroll inside their card."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    choose(page, "section.png", encoded(section()))
+    page.fill("#mpp_um", "0.5")
+    page.click("#submit")
+    expect(page.locator("#result h2")).to_have_text("section.png", timeout=30_000)
+    page.evaluate("document.querySelectorAll('#result details').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    spilled = """all => all.filter(table => {
+        const card = table.closest('.card').getBoundingClientRect();
+        return getComputedStyle(table.closest('.card')).overflowX !== 'auto'
+            && table.getBoundingClientRect().right > card.right;
+    }).length"""
+    assert page.locator("#result table").evaluate_all(spilled) == 0
+
+
 def leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
     """Yield the dotted path and value of every number of a part of the record."""
     if isinstance(value, dict | list):
