@@ -239,6 +239,10 @@ def evaluate(
     tiles: Annotated[
         list[Path] | None, typer.Option(help="Folder of tiles already cut; may be repeated.")
     ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="GeoJSON class as NAME=TARGET, as for data build; may be repeated."),
+    ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     json_: Annotated[
         Path | None,
@@ -257,11 +261,13 @@ def evaluate(
         typer.echo("error: data: give --data MANIFEST or --tiles FOLDER to score on", err=True)
         raise typer.Exit(2)
     with _plain_errors():
+        from datasets.annotations import parse_classes
         from training.command import EvaluateRequest, run_evaluation
         from training.score_table import print_scores
 
     with _plain_errors(), _progress_bar() as progress:
-        request = EvaluateRequest(model, data or (), tiles or (), split, json_, html, card)
+        meant = parse_classes(classes) if classes else {}
+        request = EvaluateRequest(model, data or (), tiles or (), split, json_, html, card, meant)
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())
 

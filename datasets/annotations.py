@@ -48,8 +48,8 @@ class TargetAnnotation(Protocol):
         """Return the labels at the pixel centres of `grid`; 0 is background."""
         ...
 
-    def area_bounds(self) -> Bounds | None:
-        """Return what encloses the annotated areas; None if all of the image is annotated."""
+    def area_bounds(self) -> tuple[Bounds, ...] | None:
+        """Return what encloses each annotated area; None if all of the image is annotated."""
         ...
 
 
@@ -67,7 +67,7 @@ class LabelImage:
         labels = np.asarray(self.pixels[np.ix_(rows, columns)], np.int32)
         return Labels(labels, np.ones(labels.shape, np.bool_))
 
-    def area_bounds(self) -> Bounds | None:
+    def area_bounds(self) -> tuple[Bounds, ...] | None:
         """Return None: every pixel is annotated."""
         return None
 
@@ -93,12 +93,11 @@ class Outlines:
                 _paint(self.objects[index], grid, labels, index + 1)
         return Labels(labels, complete.astype(np.bool_))
 
-    def area_bounds(self) -> Bounds | None:
-        """Return what encloses the annotated areas; None if all of the image is annotated."""
+    def area_bounds(self) -> tuple[Bounds, ...] | None:
+        """Return what encloses each annotated area; None if all of the image is annotated."""
         if not self.areas:
             return None
-        left, top, right, bottom = shapely.total_bounds(self.areas)
-        return float(left), float(top), float(right), float(bottom)
+        return tuple(area.bounds for area in self.areas if not area.is_empty)
 
     @functools.cached_property
     def _tree(self) -> shapely.STRtree:

@@ -28,7 +28,7 @@ from datasets.cut import TILE_COLUMNS, TileSettings, cut_row
 from datasets.errors import BuildError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
-from datasets.rows import SPLITS
+from datasets.rows import SPLITS, Row, file_sha256
 from datasets.splits import assign_splits
 from model.targets import ANNOTATED_TARGETS
 
@@ -101,6 +101,7 @@ def build_tiles(
     annotated = [row for row in manifest.rows if row.targets]
     if not annotated:
         raise BuildError("no image of the manifest is annotated; give targets and annotations")
+    _refuse_repeats(manifest.folder, annotated)
     # Only what is complete gets the folder's name, so that a failed build can simply be repeated.
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -119,6 +120,20 @@ def build_tiles(
     described = _describe(partial, records, settings)
     partial.replace(folder)
     return BuildSummary(folder, images_without_annotation=skipped, **described)
+
+
+def _refuse_repeats(folder: Path, rows: Sequence[Row]) -> None:
+    """Refuse one file in two splits: its score would be of what was learnt by heart."""
+    first_of: dict[str, Row] = {}
+    for row in rows:
+        path = folder / row.image
+        first = first_of.setdefault(file_sha256(path), row) if path.is_file() else row
+        if first.split != row.split:
+            raise BuildError(
+                f"{row.image} is the same file as {first.image}; {first.split} and {row.split} "
+                "must not share pictures: remove one of them",
+                "image",
+            )
 
 
 def manifest_hash(folder: str | Path) -> str:

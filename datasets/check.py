@@ -11,12 +11,12 @@ from typing import Any, Literal
 from datasets.annotations import open_annotation
 from datasets.contact_sheet import Thumbnail, outlined_thumbnail
 from datasets.duplicates import Fingerprint, duplicates, fingerprint
-from datasets.errors import DatasetsError
+from datasets.errors import DatasetsError, SplitError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.label_check import LabelStatistics, implausibilities, measure_labels
 from datasets.manifest import Manifest
 from datasets.rows import Row, file_sha256
-from datasets.splits import leaking_animals
+from datasets.splits import assign_splits, leaking_animals
 from imaging.errors import ImagingError
 from imaging.open import open_image, parse_channels
 
@@ -124,7 +124,7 @@ def check_manifest(
             progress("check", done, len(manifest.rows))
     balance = tuple(_balance(seen))
     findings = [finding for inspection in seen for finding in inspection.findings]
-    findings += [*_leaks(manifest.rows), *_repeats(seen), *_gaps(manifest.rows, balance)]
+    findings += [*_leaks(manifest.rows), *_repeats(seen, manifest), *_gaps(manifest.rows, balance)]
     findings.sort(key=lambda finding: finding.severity != "error")
     return CheckReport(
         len(manifest.rows),
@@ -185,6 +185,13 @@ def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
     for animal, splits in leaking_animals(rows).items():
         message = f"animal {animal!r} is in {' and '.join(splits)}; give each animal one split"
         yield Finding("error", "leakage", "", message)
+    spelt = defaultdict(set)
+    for row in rows:
+        spelt[row.animal.casefold()].add(row.animal)
+    for names in spelt.values():
+        if len(names) > 1:
+            message = f"animals {', '.join(sorted(names))} differ in capitals alone; are they one?"
+            yield Finding("warning", "leakage", "", message)
     groups = defaultdict(set)
     for row in rows:
         groups[row.animal].add(row.group)
@@ -194,9 +201,14 @@ def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
             yield Finding("warning", "balance", "", message)
 
 
-def _repeats(seen: Sequence[_Inspection]) -> Iterator[Finding]:
+def _repeats(seen: Sequence[_Inspection], manifest: Manifest) -> Iterator[Finding]:
+    """Find equal pictures; in two splits, given or drawn as tiles will be, they are errors."""
+    try:
+        rows = assign_splits(manifest).rows
+    except SplitError:
+        rows = manifest.rows  # animals leak, which is a finding of its own
     for first, second, exact in duplicates([inspection.print for inspection in seen]):
-        a, b = seen[first].row, seen[second].row
+        a, b = rows[first], rows[second]
         across = a.split is not None and b.split is not None and a.split != b.split
         alike = "the same file as" if exact else "nearly the same picture as"
         where = f"; {a.split} and {b.split} must not share pictures" if across else ""

@@ -65,8 +65,8 @@ def _annotated_box(
 ) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the annotated areas, or of the image if it is all."""
     bounds = [annotation.area_bounds() for annotation in outlines.values()]
-    given = [box for box in bounds if box is not None]
-    if not given or len(given) < len(bounds):
+    given = [box for boxes in bounds if boxes is not None for box in boxes]
+    if not given or None in bounds:
         return 0, 0, image.width_px, image.height_px
     left = min(image.width_px - 1, max(0, math.floor(min(box[0] for box in given))))
     top = min(image.height_px - 1, max(0, math.floor(min(box[1] for box in given))))

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from datasets.annotations import TargetAnnotation, open_annotation
+from datasets.annotations import Bounds, TargetAnnotation, open_annotation
 from datasets.errors import BuildError, DatasetsError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.rerender import hdab_sections
-from datasets.rows import Row
+from datasets.rows import SYNTHETIC_GROUP, Row
 from imaging.calibration import MAX_MPP_UM, MIN_MPP_UM
 from imaging.errors import ImagingError
 from imaging.markers import fit_scaling, marker_channels
@@ -45,6 +45,8 @@ TILE_COLUMNS = (
     "height_px",
 )
 _MAX_INSTANCES = 65535
+ANNOTATED = "annotated"
+"""The source of images that somebody outlined."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class TileSettings:
     mpp_um: float = 0.5
     tile_px: int = 256
     stride_px: int | None = None
-    source: str = "annotated"
+    source: str = ANNOTATED
     classes: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(DEFAULT_CLASSES))
     ignore: tuple[str, ...] = ()
     hdab_renderings: int = 0
@@ -146,23 +148,73 @@ def _pass_tiles(
 ) -> Iterator[dict[str, str]]:
     scaling = fit_scaling(image, this.marker, find_tissue(image, "auto"))
     target = TARGET_OF_MARKER[this.marker]
-    width, height = image.size_at(settings.mpp_um)
-    size, stride = settings.tile_px, settings.stride_px or settings.tile_px
-    for y in tile_corners(height, size, stride):
-        for x in tile_corners(width, size, stride):
-            grid = Grid(x, y, min(size, width), min(size, height), image.scale_at(settings.mpp_um))
-            found = this.annotation.read(grid)
-            if not found.complete.any():
-                continue
-            tile = f"{this.name}_{x}_{y}"
-            pixels = image.read_region(x, y, grid.width, grid.height, settings.mpp_um)
-            channels = marker_channels(pixels, scaling)
-            _save(folder / "channels" / f"{tile}.png", _to_bytes(channels))
-            _save(folder / target / f"{tile}.png", _compact(found.labels, target, tile))
-            if not found.complete.all():
-                mask = found.complete.astype(np.uint8) * 255
-                _save(folder / "annotated" / f"{tile}.png", mask)
-            yield _record(tile, this, image.modality, target, grid)
+    for grid, complete, labels in _annotated_windows(image, this.annotation, settings):
+        tile = f"{this.name}_{grid.x}_{grid.y}"
+        pixels = image.read_region(grid.x, grid.y, grid.width, grid.height, settings.mpp_um)
+        channels = marker_channels(pixels, scaling)
+        _save(folder / "channels" / f"{tile}.png", _to_bytes(channels))
+        _save(folder / target / f"{tile}.png", _compact(labels, target, tile))
+        if not complete.all():
+            _save(folder / "annotated" / f"{tile}.png", complete.astype(np.uint8) * 255)
+        yield _record(tile, this, image.modality, target, grid)
+
+
+def _annotated_windows(
+    image: SectionImage, annotation: TargetAnnotation, settings: TileSettings
+) -> Iterator[tuple[Grid, npt.NDArray[np.bool_], npt.NDArray[np.int32]]]:
+    """Yield the tiles that hold something annotated: place, where annotated, and labels there.
+
+    What lies in two areas, or on the tiles of two, is annotated on the first alone.
+    """
+    (width, height), step = image.size_at(settings.mpp_um), image.scale_at(settings.mpp_um)
+    size = settings.tile_px
+    areas = annotation.area_bounds()
+    boxes = [(0.0, 0.0, width * step, height * step)] if areas is None else areas
+    earlier: list[Grid] = []
+    for box in boxes:
+        made = []
+        for x, y in _corners(box, (width, height), step, settings, whole=areas is None):
+            grid = Grid(x, y, min(size, width), min(size, height), step)
+            found = annotation.read(grid)
+            complete = found.complete.copy()
+            for other in earlier:
+                _leave_out(complete, grid, other)
+            if complete.any():
+                made.append(grid)
+                yield grid, complete, found.labels
+        earlier += made
+
+
+def _corners(
+    box: Bounds, size_px: tuple[int, int], step: float, settings: TileSettings, *, whole: bool
+) -> Iterator[tuple[int, int]]:
+    """Yield the first pixels of the tiles over one area, given in image pixels, row by row.
+
+    On one grid for all, an area of a tile's size would lie on four tiles, most of each unknown. So
+    an area has tiles of its own about its middle, as many as it needs; of the `whole` image they
+    begin at its corner.
+    """
+    size, along = settings.tile_px, []
+    for low, high, limit in zip(box[:2], box[2:], size_px, strict=True):
+        first = max(0, round(low / step))
+        extent = max(1, min(limit, round(high / step)) - first)
+        span = -(-extent // size) * size
+        if whole or span > limit:
+            along.append(tile_corners(limit, size, settings.stride_px or size))
+        else:
+            start = min(max(0, first - (span - extent) // 2), limit - span)
+            along.append(
+                [start + at for at in tile_corners(span, size, settings.stride_px or size)]
+            )
+    yield from ((x, y) for y in along[1] for x in along[0])
+
+
+def _leave_out(complete: npt.NDArray[np.bool_], grid: Grid, other: Grid) -> None:
+    """Unset what of `complete` (H, W), which lies at `grid`, lies on the tile at `other`, too."""
+    x0, y0 = max(0, other.x - grid.x), max(0, other.y - grid.y)
+    x1, y1 = other.x + other.width - grid.x, other.y + other.height - grid.y
+    if x1 > 0 and y1 > 0:
+        complete[y0:y1, x0:x1] = False
 
 
 def _record(tile: str, this: _Pass, modality: str, target: str, grid: Grid) -> dict[str, str]:
@@ -174,13 +226,21 @@ def _record(tile: str, this: _Pass, modality: str, target: str, grid: Grid) -> d
         row.section,
         row.group,
         modality,
-        this.source,
+        _source_of(this, modality),
         row.split or "train",
         target,
         this.marker,
         *(str(number) for number in (grid.x, grid.y, grid.width, grid.height)),
     )
     return dict(zip(TILE_COLUMNS, values, strict=True))
+
+
+def _source_of(this: _Pass, modality: str) -> str:
+    """Return where the pixels come from: drawn sections are no annotated images of anybody's."""
+    if this.source != ANNOTATED or this.row.group != SYNTHETIC_GROUP:
+        return this.source
+    shown = "vessel" if TARGET_OF_MARKER[this.marker] == VESSEL else "cells"
+    return f"{SYNTHETIC_GROUP}_{modality}_{shown}"
 
 
 def _pass_name(row: Row, marker: str) -> str:

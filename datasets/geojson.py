@@ -72,7 +72,7 @@ def read_outlines(
     if unknown:
         raise AnnotationError(
             f"{path.name} has classes without a target: {', '.join(sorted(unknown))}; "
-            "map each as NAME=TARGET, or as NAME=ignore",
+            "map each with --classes NAME=TARGET (or NAME=ignore), in a recipe under data.classes",
             field="classes",
         )
     return {meaning: tuple(outlines) for meaning, outlines in found.items()}

@@ -31,12 +31,18 @@ def read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
         with path.open("rb") as stream:
             tiff = stream.read(4) in _TIFF_STARTS
         size = _tiff_size(path) if tiff else _png_size(path)
+        inverted = tiff and _white_is_zero(path)
     except Image.DecompressionBombError as error:
         raise AnnotationError(f"{path.name} is too large for PNG; save it as TIFF") from error
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise AnnotationError(
             f"{path.name} is no readable label image; save it as PNG or TIFF, 8 or 16 bit"
         ) from error
+    if inverted:
+        raise AnnotationError(
+            f"{path.name} stores white as 0, so whether black or white is background cannot be "
+            "told; invert its lookup table and save it anew"
+        )
     if size != size_px:
         given, wanted = (f"{width} × {height} px" for width, height in (size, size_px))
         raise AnnotationError(
@@ -68,6 +74,12 @@ def _tiff_size(path: Path) -> tuple[int, int]:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         return page.imagewidth, page.imagelength
+
+
+def _white_is_zero(path: Path) -> bool:
+    with tifffile.TiffFile(path) as file:
+        photometric = file.pages.first.tags.get("PhotometricInterpretation")
+        return photometric is not None and photometric.value == tifffile.PHOTOMETRIC.MINISWHITE
 
 
 def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

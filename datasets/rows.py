@@ -34,6 +34,8 @@ COLUMNS = (
     "sha256",
 )
 OPTIONAL_COLUMNS = ("channels",)
+SYNTHETIC_GROUP = "synthetic"
+"""The group of drawn sections, which are no animals'."""
 GEOJSON_SUFFIXES = (".geojson", ".json")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _HASH_BLOCK_BYTES = 1 << 20

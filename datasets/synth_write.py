@@ -19,7 +19,7 @@ from PIL import Image
 
 from datasets.errors import BuildError
 from datasets.manifest import Manifest
-from datasets.rows import Row, file_sha256
+from datasets.rows import SYNTHETIC_GROUP, Row, file_sha256
 from datasets.splits import Fractions, assign_splits
 from datasets.synth import SyntheticSection, make_section
 from datasets.synth_brightfield import render_brightfield
@@ -203,7 +203,7 @@ def _write_section(
         image=image.relative_to(out_dir).as_posix(),
         animal=animal,
         section=str(section.seed),
-        group="synthetic",
+        group=SYNTHETIC_GROUP,
         markers=markers,
         modality=modality,
         mpp_um=section.params.mpp_um,

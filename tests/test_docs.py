@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 
+import numpy as np
 import pytest
 
 from analysis.record import Cells, Vessels
+from docs.empty_sections import FIGURES, MOTTLES, mottled, told
+from docs.real_cells import matched, within
+from model.bundle import find_bundle, load_bundle
 from service.form import AnalysisForm
 from service.settings import PREFIX, Settings
 from service.store import FILES
@@ -40,3 +45,31 @@ def test_every_name_has_its_place_in_the_documents(page: str, names: list[str]) 
     """Each measurement, setting, form field, file and recipe key is explained where one looks."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert [name for name in names if name not in text] == []
+
+
+def test_readme_says_what_the_shipped_model_outlines_where_no_vessel_is() -> None:
+    """The figures are of the bundle that ships (else: python -m docs.empty_sections)."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    assert figures["bundle_sha256"] == load_bundle(find_bundle(None)).sha256
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {name: text for name, text in told(figures).items() if text not in readme} == {}
+
+
+def test_mottled_fields_are_as_bright_as_they_say() -> None:
+    """A glow of 40 with clouds about it, the same each time that it is drawn."""
+    for kind in MOTTLES:
+        pixels = mottled(kind, 0)
+        assert pixels.mean() == pytest.approx(40, abs=5)
+        assert pixels.std() > 4
+        assert (pixels == mottled(kind, 0)).all()
+
+
+def test_real_cells_are_matched_once_within_reach() -> None:
+    """Three cells, two of them near one point: one is a hit, and one lies a pixel too far off."""
+    found = np.array([[10.0, 10.0], [12.0, 10.0], [50.0, 57.0]])
+    marked = np.array([[11.0, 10.0], [50.0, 50.0]])
+    assert matched(found, marked) == 1
+    assert matched(found, marked + np.array([[0, 0], [0, 1]])) == 2
+    annotated = np.zeros((60, 60), bool)
+    annotated[:, :11] = True
+    assert within(found, annotated).tolist() == [[10, 10]]

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from model.bundle import Bundle
+from model.files import write_whole
 from training.charts import (
     Group,
     agreement_figure,
@@ -31,9 +32,15 @@ _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may l
 _ALL_TRAINED_ON = """\
 None: every VessMAP crop was trained on. [How the network was chosen](../../docs/model-choices.md)
 has the scores of networks of the same recipe on crops that these never saw."""
+_OWN_VALIDATION = """\
+The validation images helped to choose among checkpoints of the one run; none of them was
+  trained on."""
+_OTHER_IMAGES = """\
+The images are not those that the run was validated with: whoever gave them has to know that it
+  learnt from none of them."""
 _NEVER_TESTED = """\
-- **Never tested:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB cells,
-  sections with infarcts. None of these was at hand with an annotation.
+- **Never tested{but}:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB
+  cells, sections with infarcts. None of these was at hand with an annotation.
 """
 
 _TEXT = """\
@@ -75,8 +82,7 @@ absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in
 {scored}
 ## Known limits
 
-- The validation images helped to choose among checkpoints of the one run; none of them was
-  trained on.{vessmap_limit}
+- {validation}{vessmap_limit}
 - A good score on synthetic sections says that the network learnt the generator, not that it reads a
   real stain.
 {never_tested}- Expect faults where a thin wall surrounds an unstained lumen (filled in part), at
@@ -87,11 +93,12 @@ absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in
 """
 
 
-def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation) -> Path:
+def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation, *, own: bool = False) -> Path:
     """Write the card of `bundle`, with what `evaluation` found, into `folder`; return its path.
 
     Pictures of agreement, reliability and the worst images are written beside it, named
-    ``MODEL_CARD-….png``; the last only where the evaluation still has their pixels.
+    ``MODEL_CARD-….png``; the last only where the evaluation still has their pixels. `own` says that
+    the images are those that the run validated with, which it has not learnt from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = bundle.metadata
@@ -111,14 +118,17 @@ def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation) -> Path:
         started=_started(trained),
         batch_size=recipe["run"]["batch_size"],
         tile_px=recipe["data"]["tile_px"],
+        validation=_OWN_VALIDATION if own else _OTHER_IMAGES,
         vessmap_limit=_VESSMAP_LIMIT if "vessmap" in scores["sources"] else "",
-        # Whoever trains on images of their own knows what is on them.
-        never_tested="" if "annotated" in scores["sources"] else _NEVER_TESTED,
+        # Whoever judges with images of their own knows what is on them.
+        never_tested=_NEVER_TESTED.format(
+            but=", but for what your own images show" if "annotated" in scores["sources"] else ""
+        ),
         animals_from=scores["intervals"]["animals_from"],
         scored="".join(_scored(evaluation, kind, folder, recipe) for kind in KINDS),
     )
     path = folder / CARD_NAME
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text.encode())
     return path
 
 
@@ -221,7 +231,7 @@ def _pictures(
     lines = []
     for name, told, figure in _figures(evaluation, groups):
         path = folder / _picture_name(kind, name)
-        path.write_bytes(png(figure))
+        write_whole(path, png(figure))
         lines += [f"![{told}]({path.name})", ""]
     return lines
 

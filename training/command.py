@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from model.bundle import find_bundle, load_bundle
@@ -19,6 +19,9 @@ from training.sources import cut_tiles
 class EvaluateRequest:
     """The arguments of the verb; outputs that are None are not written.
 
+    `classes` maps further names of classes to targets; those that the bundle's recipe maps are
+    known.
+
     Raises
     ------
     DataError
@@ -32,6 +35,7 @@ class EvaluateRequest:
     json: Path | None = None
     html: Path | None = None
     card: Path | None = None
+    classes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if parse_split(self.split) == "train" and self.card:
@@ -63,7 +67,8 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
     path = find_bundle(request.model)
     check_places([path, *request.data], request.places())
     bundle = load_bundle(path)
-    with cut_tiles(request.data, bundle.metadata.mpp_um, progress) as cut:
+    classes = {**bundle.metadata.recipe.get("data", {}).get("classes", {}), **request.classes}
+    with cut_tiles(request.data, bundle.metadata.mpp_um, classes, progress) as cut:
         evaluation = evaluate(
             Judged.of(bundle),
             [*request.tiles, *cut],

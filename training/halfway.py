@@ -32,3 +32,4 @@ def meet_halfway(module: SegmentationModule, start: Start) -> None:
             if value.is_floating_point():
                 value.lerp_(other[name].to(value), 0.5)
     module.halfway = True
+    module.inherited = dict(start.inherited)

@@ -33,10 +33,14 @@ def sources_of(kind: Kind, sources: Iterable[str]) -> list[str]:
 
 
 def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sources of which a recipe learnt from everything that was at hand."""
+    """Return the sources of which everything that was at hand was learnt from.
+
+    `recipe` is that of a bundle, which tells what the weights learnt before, too.
+    """
     data = recipe.get("data", {})
     whole = "vessmap" in data.get("shares", {}) and data.get("vessmap_val_fraction") == 0
-    return ("vessmap", "rerendered") if whole else ()
+    before = recipe.get("trained", {}).get("whole", ())
+    return tuple(dict.fromkeys([*before, *(("vessmap", "rerendered") if whole else ())]))
 
 
 def full_name(source: str) -> str:

@@ -6,6 +6,7 @@ Letters: N batch, K target channels, C input channels, H, W pixels.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,16 +23,22 @@ from training.tile_dice import DECIDES, TileDice
 
 MONITORED = f"val/{DECIDES}"
 _RESUMED = "the run that is to be resumed"
-_SCHEDULE = ("steps", "steps_per_epoch", "learning_rate", "weight_decay", "warmup_fraction")
+# What may change while a run goes on: where and how long it computes, not what it learns.
+_FREE = ("precision", "loader_workers", "patience_epochs")
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Weights to start from; `folded` if their normalisations were folded away by an export."""
+    """Weights to start from; `folded` if their normalisations were folded away by an export.
+
+    `inherited` is what whoever goes on from them has to say: the `licence` of what they learnt
+    from, and the sources that they learnt `whole`, nothing held out.
+    """
 
     name: str
     network: UNet
     folded: bool
+    inherited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -49,6 +56,8 @@ class SegmentationModule(lightning.LightningModule):
         What the weights were before: the name, version and hash of a bundle, or a checkpoint.
     frozen_normalisation
         Keep the statistics of batch normalisations as they are, as a restored bundle needs.
+    inherited
+        What is to be said of the weights that it started from: see `Start`.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class SegmentationModule(lightning.LightningModule):
         training_data_sha256: str,
         started_from: str = "",
         frozen_normalisation: bool = False,
+        inherited: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -65,6 +75,7 @@ class SegmentationModule(lightning.LightningModule):
         self.training_data_sha256 = training_data_sha256
         self.started_from = started_from
         self.frozen_normalisation = frozen_normalisation
+        self.inherited = dict(inherited or {})
         self.trained_steps = 0
         self.halfway = False  # whether the weights are the mean with those started from
         config: dict[str, Any] = {
@@ -128,11 +139,14 @@ class SegmentationModule(lightning.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay
         )
+        steps = run.epochs * run.epoch_steps
+        warmup = run.warmup_fraction * steps
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             run.learning_rate,
-            total_steps=run.epochs * run.epoch_steps,
-            pct_start=run.warmup_fraction,
+            total_steps=steps,
+            # A rise of exactly one step would be divided by its length of zero.
+            pct_start=0.0 if math.isclose(warmup, 1.0) else run.warmup_fraction,
         )
         return {
             "optimizer": optimizer,
@@ -181,6 +195,7 @@ def new_module(
         training_data_sha256,
         "" if start is None else start.name,
         start is not None and start.folded,
+        {} if start is None else dict(start.inherited),
     )
     if start is not None:
         module.network.load_state_dict(start.network.state_dict())
@@ -195,17 +210,23 @@ def continued_module(
     Raises
     ------
     RecipeError
-        If the recipe asks for another network, or for another schedule, which was saved, too.
+        If the recipe asks for another network, or to learn otherwise than the run began: scores
+        of one run are compared, and its bundle records one recipe.
     """
     _check_same_shape(recipe, saved.network.config, _RESUMED)
-    asked, given = recipe.run, saved.recipe.run
-    _refuse("run", {k: (getattr(asked, k), getattr(given, k)) for k in _SCHEDULE}, _RESUMED)
+    for table in ("run", "loss", "augment"):
+        asked, given = (dataclasses.asdict(getattr(r, table)) for r in (recipe, saved.recipe))
+        pairs = {key: (asked[key], given[key]) for key in asked if key not in _FREE}
+        _refuse(table, pairs, _RESUMED)
+    shares = dict(recipe.data.shares), dict(saved.recipe.data.shares)
+    _refuse("data", {"shares": shares}, _RESUMED)
     return SegmentationModule(
         dataclasses.asdict(recipe),
         dataclasses.asdict(saved.network.config),
         training_data_sha256,
         saved.started_from,
         saved.frozen_normalisation,
+        saved.inherited,
     )
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis.batch import check_outputs
+from model.files import write_whole
 from training.charts import (
     ANNOTATED,
     PREDICTED,
@@ -52,9 +53,8 @@ def check_places(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) -
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
     """Write all scores."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(evaluation.scores, indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, f"{text}\n".encode())
 
 
 def write_page(evaluation: Evaluation, path: Path, progress: Progress | None = None) -> None:
@@ -76,8 +76,7 @@ def write_page(evaluation: Evaluation, path: Path, progress: Progress | None = N
         annotated_colour=ANNOTATED,
         predicted_colour=PREDICTED,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text.encode())
 
 
 def _sections(evaluation: Evaluation, progress: Progress | None) -> list[dict[str, Any]]:

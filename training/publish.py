@@ -7,7 +7,6 @@ import datetime
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -23,6 +22,7 @@ from training.evaluate import Progress, evaluate
 from training.familiarity import fit_references
 from training.judging import Judged
 from training.module import SegmentationModule
+from training.run import inheritance, tiles_sha256
 from training.stream import tiles_of_split
 
 TILE_PX = 1024
@@ -47,6 +47,7 @@ def publish(
     recipe = module.recipe
     network = module.network.float().eval()
     temperature = fit_temperature(network, folders)
+    inherited = inheritance(recipe, module.inherited)
     metadata = BundleMetadata(
         name=recipe.name,
         version=recipe.version,
@@ -61,13 +62,21 @@ def publish(
         thresholds=dataclasses.asdict(recipe.thresholds),
         temperature=temperature,
         training_data_sha256=module.training_data_sha256,
-        data_licence=recipe.data.licence,
+        data_licence=inherited["licence"],
         library_versions={},
         git_revision=software().git_revision or "unknown",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         validation_scores={},
         self_test=(),
-        recipe=dataclasses.asdict(recipe) | {"trained": _trained(module)},
+        recipe=dataclasses.asdict(recipe)
+        | {
+            "trained": {
+                "steps": module.trained_steps,
+                "from": module.started_from or None,
+                "halfway": module.halfway,
+                "whole": inherited["whole"],
+            }
+        },
         familiar=fit_references(folders),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,17 +86,9 @@ def publish(
         evaluation = evaluate(Judged.of(trial), folders, progress=progress)
         scored = dataclasses.replace(trial.metadata, validation_scores=evaluation.summary)
         bundle = write_bundle(onnx.load(trial.path), scored, path)
-    write_card(bundle, path.parent, evaluation)
+    own = tiles_sha256(folders) == module.training_data_sha256
+    write_card(bundle, path.parent, evaluation, own=own)
     return bundle, parity
-
-
-def _trained(module: SegmentationModule) -> dict[str, Any]:
-    """Return what the recipe does not say: how far the run came, and what it started from."""
-    return {
-        "steps": module.trained_steps,
-        "from": module.started_from or None,
-        "halfway": module.halfway,
-    }
 
 
 def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:

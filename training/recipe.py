@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import tomllib
 import types
 import typing
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets.geojson import CLASS_MEANINGS
+from imaging.calibration import MAX_MPP_UM, MIN_MPP_UM
 from model.unet import Encoder, UNetConfig
 from training.errors import RecipeError
 
@@ -27,6 +30,9 @@ SOURCES = (
     "synthetic_fluorescence_cells",
 )
 """Where tiles may come from: own images, VessMAP, its renderings, synthetic sections."""
+
+TILES = "tiles"
+"""Folder of tiles beside the runs' own folders, which are called as their recipes."""
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
@@ -174,7 +180,6 @@ class Recipe:
             "run.steps_per_epoch": self.run.steps_per_epoch,
             "run.batch_size": self.run.batch_size,
             "run.learning_rate": self.run.learning_rate,
-            "data.mpp_um": self.data.mpp_um,
         }
         for key, value in positive.items():
             if not value > 0:
@@ -184,17 +189,47 @@ class Recipe:
             raise RecipeError(
                 f"data.tile_px is {self.data.tile_px}; make it a multiple of {stride}"
             )
-        if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
+        if not any(map(str.isalnum, self.name)) or not all(
+            c.isalnum() or c in "-_." for c in self.name
+        ):
             raise RecipeError(f"name is {self.name!r}; use letters, digits, '-', '_' and '.' only")
+        if self.name == TILES:
+            raise RecipeError(f"name is {TILES!r}, where tiles are kept; give another")
 
 
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
-    "loss": {"bce": (0, 1e3), "dice": (0, 1e3), "centre_line": (0, 1e3)},
+    "data": {
+        "mpp_um": (MIN_MPP_UM, MAX_MPP_UM),
+        "tile_px": (16, 4096),
+        "hdab_renderings": (0, 1000),
+        "vessmap_val_fraction": (0, 0.9),
+        "vessmap_fold": (0, 1000),
+    },
+    "data.synthetic": {
+        **dict.fromkeys(
+            (
+                "brightfield_vessel",
+                "brightfield_cells",
+                "fluorescence_vessel",
+                "fluorescence_cells",
+            ),
+            (0, 999_999),
+        ),
+        "size_px": (16, 8192),
+        "empty_fraction": (0, 1),
+        "seed": (0, 2**31),
+        "val_fraction": (0, 1),
+    },
+    "loss": {
+        **dict.fromkeys(("bce", "dice", "centre_line"), (0, 1e3)),
+        "centre_line_iterations": (1, 100),
+    },
     "augment": dict.fromkeys(
         ("affine", "elastic", "gamma", "gain", "blur", "noise", "drop_counterstain", "restain"),
         (0, 1),
     ),
     "run": {
+        "learning_rate": (0, 1),
         "weight_decay": (0, 1),
         "warmup_fraction": (0, 1),
         "ema_decay": (0, 1),
@@ -208,13 +243,21 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def _check_ranges(recipe: Recipe) -> None:
-    parts = {name: dataclasses.asdict(getattr(recipe, name)) for name in _RANGES}
     for part, ranges in _RANGES.items():
+        table = operator.attrgetter(part)(recipe)
         for key, (low, high) in ranges.items():
-            if not low <= parts[part][key] <= high:
+            value = getattr(table, key)
+            if not low <= value <= high:
                 raise RecipeError(
-                    f"{part}.{key} is {parts[part][key]}; give a number from {low:g} to {high:g}"
+                    f"{part}.{key} is {value}; give a number from {low:g} to {high:g}"
                 )
+    if not any((recipe.loss.bce, recipe.loss.dice, recipe.loss.centre_line)):
+        raise RecipeError("loss.bce, loss.dice and loss.centre_line are all 0; give one a weight")
+    for name, meaning in recipe.data.classes.items():
+        if meaning not in CLASS_MEANINGS:
+            raise RecipeError(
+                f"data.classes.{name} is {meaning!r}; choose one of {', '.join(CLASS_MEANINGS)}"
+            )
     shares = recipe.data.shares
     if unknown := sorted(set(shares) - set(SOURCES)):
         raise RecipeError(

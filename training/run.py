@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from zipfile import BadZipFile
 
 import lightning
@@ -31,6 +33,7 @@ from training.averaging import AverageFrom
 from training.checkpoints import WholeFiles, check_whole
 from training.checks import check_tiles
 from training.errors import CheckpointError, DataError, TrainingError
+from training.kinds import trained_on
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
 from training.precision import best_precision, followed
 from training.processes import OneMachine, ShareNormalisation, together
@@ -169,10 +172,29 @@ def read_start(name: str) -> Start:
     """
     if name.endswith(".ckpt"):
         module = load_checkpoint(Path(name))
-        return Start(f"checkpoint {Path(name).name}", module.network, module.frozen_normalisation)
+        inherited = inheritance(module.recipe, module.inherited)
+        label = f"checkpoint {Path(name).name}"
+        return Start(label, module.network, module.frozen_normalisation, inherited)
     bundle = load_bundle(find_bundle(name))
-    label = f"{bundle.metadata.name} {bundle.metadata.version}, SHA-256 {bundle.sha256}"
-    return Start(label, restore_network(bundle), folded=True)
+    told = bundle.metadata
+    label = f"{told.name} {told.version}, SHA-256 {bundle.sha256}"
+    inherited = {"licence": told.data_licence, "whole": list(trained_on(told.recipe))}
+    return Start(label, restore_network(bundle), folded=True, inherited=inherited)
+
+
+def inheritance(recipe: Recipe, inherited: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be said of weights that `recipe` trained from what had `inherited` so much.
+
+    Returns
+    -------
+    The `licence` of all that they learnt from, and the sources that they learnt `whole`.
+    """
+    own, before = recipe.data.licence, inherited.get("licence", "")
+    whole = {"trained": {"whole": list(inherited.get("whole", ()))}}
+    return {
+        "licence": own if before in own else f"{own}; before that: {before}",
+        "whole": list(trained_on(dataclasses.asdict(recipe) | whole)),
+    }
 
 
 def load_checkpoint(path: Path) -> SegmentationModule:
@@ -198,6 +220,7 @@ def load_checkpoint(path: Path) -> SegmentationModule:
         AttributeError,
         UnpicklingError,
         BadZipFile,
+        zlib.error,
         OSError,
     ) as error:
         raise CheckpointError(

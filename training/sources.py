@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -89,11 +89,14 @@ def prepare_tiles(
 
 @contextmanager
 def cut_tiles(
-    manifests: Sequence[Path], mpp_um: float, progress: Progress | None = None
+    manifests: Sequence[Path],
+    mpp_um: float,
+    classes: Mapping[str, str],
+    progress: Progress | None = None,
 ) -> Iterator[list[Path]]:
     """Cut the tiles of `manifests` for the length of a ``with`` block; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
-        data = DataConfig(mpp_um=mpp_um)
+        data = DataConfig(mpp_um=mpp_um, classes=classes)
         sources = map(_annotated, manifests)
         yield [_build_once(source, Path(folder), data, None, progress) for source in sources]
 

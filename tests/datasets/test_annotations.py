@@ -229,3 +229,12 @@ def test_bad_class_pairs_are_refused(pair: str) -> None:
     """A pair without a name, without a target, or with an unknown one is an error."""
     with pytest.raises(AnnotationError, match="NAME=TARGET"):
         parse_classes([pair])
+
+
+def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
+    """Whether black or white is vessel cannot be told of an inverted lookup table."""
+    path = tmp_path / "inverted.tif"
+    pixels = np.zeros((20, 30), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="miniswhite")
+    with pytest.raises(AnnotationError, match=r"inverted\.tif stores white as 0"):
+        open_annotation(path, "vessel", (30, 20))

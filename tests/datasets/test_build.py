@@ -190,6 +190,82 @@ def test_partial_annotation_is_kept_and_empty_tiles_left_out(tmp_path: Path) -> 
     assert not mask[:, 8:].any()
 
 
+def area_of(*corners: float) -> dict[str, object]:
+    """Return a rectangle (left, top, right, bottom) in pixels as an annotated area."""
+    left, top, right, bottom = corners
+    ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": "Region*"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("areas", "corners"),
+    [
+        # An area of a tile's size is one tile, wherever it lies, though it be drawn by hand.
+        ([(21, 9, 37, 25)], {(21, 9)}),
+        ([(21.4, 8.7, 37.2, 24.6)], {(21, 9)}),
+        # A smaller one lies in its middle; one at the border has its tile inside of the image.
+        ([(22, 10, 32, 20)], {(19, 7)}),
+        ([(70, 0, 80, 10)], {(64, 0)}),
+        # A larger one is parted evenly; two have tiles of their own.
+        ([(10, 4, 34, 20)], {(6, 4), (22, 4)}),
+        ([(0, 0, 16, 16), (30, 30, 46, 46)], {(0, 0), (30, 30)}),
+    ],
+)
+def test_each_annotated_area_has_tiles_of_its_own(
+    tmp_path: Path, areas: list[tuple[float, ...]], corners: set[tuple[int, int]]
+) -> None:
+    """They begin where the area does, not on a grid from the image's corner."""
+    row = brightfield(tmp_path)
+    (tmp_path / "a.geojson").write_text(json.dumps([area_of(*area) for area in areas]))
+    row = dataclasses.replace(row, annotation={"vessel": "a.geojson"})
+    build_tiles(Manifest(tmp_path, (row,)), tmp_path / "out", tile_px=16)
+    found = {(int(tile["x_px"]), int(tile["y_px"])) for tile in rows_of(tmp_path / "out")}
+    assert found == corners
+
+
+def test_no_pixel_of_two_near_areas_is_learnt_twice(tmp_path: Path) -> None:
+    """What lies on the tiles of both is annotated on the first alone; every pixel is on one."""
+    row = brightfield(tmp_path)
+    areas = [(4, 4, 14, 14), (12, 6, 24, 16)]
+    (tmp_path / "a.geojson").write_text(json.dumps([area_of(*area) for area in areas]))
+    row = dataclasses.replace(row, annotation={"vessel": "a.geojson"})
+    build_tiles(Manifest(tmp_path, (row,)), tmp_path / "out", tile_px=16)
+    times = np.zeros((48, 80), int)
+    for tile in rows_of(tmp_path / "out"):
+        x, y = int(tile["x_px"]), int(tile["y_px"])
+        mask = np.asarray(Image.open(tmp_path / "out" / "annotated" / f"{tile['tile']}.png"))
+        times[y : y + 16, x : x + 16] += mask > 0
+    wanted = np.zeros(times.shape, int)
+    for left, top, right, bottom in areas:
+        wanted[top:bottom, left:right] = 1
+    assert (times == wanted).all()
+
+
+def test_one_file_in_two_splits_is_refused(tmp_path: Path) -> None:
+    """A copy under another animal's name would be learnt and scored."""
+    row = brightfield(tmp_path)
+    (tmp_path / "copy.png").write_bytes((tmp_path / row.image).read_bytes())
+    rows = (
+        dataclasses.replace(row, split="train"),
+        dataclasses.replace(row, image="copy.png", animal="other", split="val"),
+    )
+    with pytest.raises(BuildError, match=r"copy\.png is the same file as"):
+        build_tiles(Manifest(tmp_path, rows), tmp_path / "out", tile_px=16)
+
+
+def test_drawn_sections_are_a_source_of_their_own(tmp_path: Path) -> None:
+    """Scores of what `data synth` wrote are never told as those of annotated images."""
+    row = dataclasses.replace(brightfield(tmp_path), group="synthetic")
+    build_tiles(Manifest(tmp_path, (row,)), tmp_path / "out", tile_px=16)
+    assert {tile["source"] for tile in rows_of(tmp_path / "out")} == {
+        "synthetic_brightfield_vessel"
+    }
+
+
 def fluorescence(folder: Path) -> Row:
     rng = np.random.default_rng(2)
     mask = np.zeros((64, 64), np.uint8)

@@ -237,3 +237,29 @@ def test_vessmap_is_clean(shared_data: Path) -> None:
     report = check_manifest(vessmap_manifest(shared_data / "vessmap"))
     assert report.errors == ()
     assert {finding.topic for finding in report.warnings} <= {"labels"}
+
+
+def test_a_copy_is_an_error_though_splits_are_not_given_yet(tmp_path: Path) -> None:
+    """Splits are then drawn as for tiles: a file of two animals that fall apart is found."""
+    rows = [row(tmp_path, name, picture(number), bar()) for number, name in enumerate("abcdef")]
+    copies = [
+        dataclasses.replace(entry, image=f"copy_{entry.image}", animal=f"twin {entry.animal}")
+        for entry in rows
+    ]
+    for entry in rows:
+        (tmp_path / f"copy_{entry.image}").write_bytes((tmp_path / entry.image).read_bytes())
+    undecided = tuple(dataclasses.replace(entry, split=None) for entry in (*rows, *copies))
+    report = check_manifest(Manifest(tmp_path, undecided))
+    across = [finding for finding in report.errors if finding.topic == "duplicate"]
+    assert across
+    assert all("must not share pictures" in finding.message for finding in across)
+
+
+def test_animals_that_differ_in_capitals_are_doubted(tmp_path: Path) -> None:
+    """A1 and a1 are most likely one animal, which would be learnt and scored."""
+    first = dataclasses.replace(row(tmp_path, "a", picture(1), bar()), animal="A1")
+    second = dataclasses.replace(row(tmp_path, "b", picture(2), bar()), animal="a1", split="val")
+    report = check_manifest(Manifest(tmp_path, (first, second)))
+    assert [f.message for f in report.warnings] == [
+        "animals A1, a1 differ in capitals alone; are they one?"
+    ]

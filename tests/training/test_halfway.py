@@ -11,6 +11,7 @@ import torch
 from model.unet import UNet, UNetConfig
 from training.errors import CheckpointError
 from training.halfway import meet_halfway
+from training.kinds import trained_on
 from training.module import SegmentationModule, Start, new_module
 from training.publish import publish
 from training.recipe import Recipe
@@ -57,6 +58,27 @@ def test_strangers_are_not_averaged(small_recipe: Recipe):
     module.started_from = ""
     with pytest.raises(CheckpointError, match="random weights, not from angiometry 1"):
         meet_halfway(module, read_start("angiometry"))
+
+
+def test_what_the_start_learnt_is_still_said(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+):
+    """Licence, and sources that were learnt whole, go with the weights from bundle to bundle."""
+    start = read_start("angiometry")
+    shape = dataclasses.asdict(start.network.config)
+    network = dataclasses.replace(
+        small_recipe.network, **{key: shape[key] for key in ("encoder", "base", "depth")}
+    )
+    module = new_module(dataclasses.replace(small_recipe, network=network), (), (), "hash", start)
+    bundle, _ = publish(module, tile_folders, tmp_path / "b.onnx")
+    assert small_recipe.data.licence in bundle.metadata.data_licence
+    assert "VessMAP: CC BY 4.0" in bundle.metadata.data_licence
+    assert trained_on(bundle.metadata.recipe) == ("vessmap", "rerendered")
+    again = read_start(str(bundle.path))
+    assert again.inherited["licence"] == bundle.metadata.data_licence
+    assert again.inherited["whole"] == ["vessmap", "rerendered"]
+    card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "not those that the run was validated with" in card  # "hash" is no hash of these tiles
 
 
 def test_the_bundle_and_its_card_say_so(

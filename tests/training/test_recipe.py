@@ -40,6 +40,18 @@ def test_every_shipped_recipe_can_be_read(path: Path):
         ({"run": {"loader_workers": -1}}, r"run\.loader_workers is -1"),
         ({"data": {"shares": {"vessmap": 0.8, "rerendered": 0.4}}}, "together at most 1"),
         ({"data": {"shares": {"nonesuch": 0.5}}}, r"data\.shares names nonesuch; tiles come from"),
+        (
+            {"data": {"classes": {"Tube": "vessels"}}},
+            r"data\.classes\.Tube is 'vessels'; choose",
+        ),
+        ({"data": {"mpp_um": float("inf")}}, r"data\.mpp_um is inf"),
+        ({"data": {"vessmap_val_fraction": 2}}, r"data\.vessmap_val_fraction is 2"),
+        ({"data": {"synthetic": {"size_px": 0}}}, r"data\.synthetic\.size_px is 0"),
+        ({"data": {"synthetic": {"empty_fraction": -2}}}, r"data\.synthetic\.empty_fraction is -2"),
+        ({"run": {"learning_rate": float("inf")}}, r"run\.learning_rate is inf"),
+        ({"loss": {"bce": 0, "dice": 0, "centre_line": 0}}, "all 0; give one a weight"),
+        ({"name": ".."}, "use letters, digits"),
+        ({"name": "tiles"}, "where tiles are kept"),
     ],
 )
 def test_what_cannot_be_followed_is_named(table: dict[str, object], message: str):

@@ -19,7 +19,7 @@ from model.predictor import Predictor
 from tests.training.small import logged_losses
 from training.augment import Augmentation
 from training.errors import CheckpointError, DataError, RecipeError, TrainingError
-from training.module import SegmentationModule, Start, continued_module
+from training.module import SegmentationModule, Start, continued_module, new_module
 from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
 from training.run import BEST, LAST, load_checkpoint, read_start, tiles_sha256, train
@@ -149,6 +149,39 @@ def test_a_run_is_not_resumed_by_another_schedule(
     recipe = dataclasses.replace(small_recipe, run=dataclasses.replace(small_recipe.run, **changed))
     with pytest.raises(RecipeError, match=message):
         train(recipe, tile_folders, trained, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "message"),
+    [
+        ("run", {"batch_size": 3, "seed": 9}, r"run\.batch_size is 3, but .*; run\.seed is 9"),
+        ("loss", {"dice": 0.3}, r"loss\.dice is 0\.3"),
+        ("augment", {"restain": 0.7}, r"augment\.restain is 0\.7"),
+        ("data", {"shares": {"annotated": 0.1}}, r"data\.shares is \{'annotated': 0\.1\}"),
+    ],
+)
+def test_a_run_goes_on_as_it_began(
+    small_recipe: Recipe,
+    tile_folders: list[Path],
+    trained: Path,
+    table: str,
+    changed: dict[str, Any],
+    message: str,
+):
+    """What weighs its score or decides what it learns stays: a bundle tells of one recipe."""
+    part = dataclasses.replace(getattr(small_recipe, table), **changed)
+    with pytest.raises(RecipeError, match=message):
+        train(
+            dataclasses.replace(small_recipe, **{table: part}), tile_folders, trained, resume=True
+        )
+
+
+def test_a_warm_up_of_a_single_step_is_taken(small_recipe: Recipe):
+    """Ten steps with the usual tenth of them to warm up have a schedule that starts at the top."""
+    run = dataclasses.replace(small_recipe.run, steps=10, steps_per_epoch=10, warmup_fraction=0.1)
+    module = new_module(dataclasses.replace(small_recipe, run=run), (0,) * 3, (1,) * 3, "hash")
+    rate = module.configure_optimizers()["optimizer"].param_groups[0]["lr"]
+    assert rate == pytest.approx(run.learning_rate)
 
 
 def test_a_run_is_not_resumed_on_other_tiles(

@@ -1,0 +1,180 @@
+"""How well the shipped bundle finds the nearest real cells that anybody has marked.
+
+    python -m docs.real_cells FOLDER
+
+reads `FOLDER/ki67_dab` (Ki-67, DAB and hematoxylin, human breast: images, points and the annotated
+part of each) and `FOLDER/neurons_if` (traced neurons of macaque brain, red and green over
+autofluorescence: images and boxes), none of which was ever trained on. A cell is found where a
+marked point lies within 6 px of its centre, each point once. The figures go to
+docs/real-cells.json, the picture to docs/images/measure-real-cells.png. Six minutes on two cores.
+
+The files state no pixel size. Neurons are read as 1.3 µm/px, which makes them 15 µm wide; nuclei of
+the Ki-67 fields as 0.5 and as 0.7 µm/px.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import pyplot as plt
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from analysis.cells import CellSettings, label_cells
+from datasets.rows import Modality
+from docs.pictures import OKABE, save
+from imaging.markers import fit_scaling, marker_channels
+from imaging.open import open_image, parse_channels
+from imaging.tissue import find_tissue
+from model.bundle import find_bundle, load_bundle
+from model.predictor import Predictor
+from model.targets import CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "docs" / "real-cells.json"
+REACH_PX = 6.0
+KI67_UM_PX = (0.5, 0.7)
+NEURONS_UM_PX = 1.3
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One image with the marked cells' centres (n, 2) as x and y in its pixels, and where it is."""
+
+    path: Path
+    modality: Modality
+    mpp_um: float
+    channels: str
+    points: Points
+    annotated: npt.NDArray[np.bool_] | None = None
+
+
+def ki67(folder: Path, mpp_um: float) -> Iterator[Marked]:
+    """Yield the fields of Ki-67 with their positive nuclei."""
+    for path in sorted((folder / "images").glob("*.jpg")):
+        with (folder / "points" / f"{path.stem}.csv").open(encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["class"] == "positive"]
+        points = np.array([(float(row["x"]), float(row["y"])) for row in rows]).reshape(-1, 2)
+        with Image.open(folder / "roi" / f"{path.stem}.png") as image:
+            annotated = np.asarray(image.convert("L")) > 127
+        yield Marked(path, "brightfield", mpp_um, "", points, annotated)
+
+
+def neurons(folder: Path) -> Iterator[Marked]:
+    """Yield the tiles of traced neurons, once for each tracer that is marked on it."""
+    centres = defaultdict(list)
+    with (folder / "boxes.csv").open(encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            left, top, right, bottom = (float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))
+            centres[row["image"], row["label"]].append(((left + right) / 2, (top + bottom) / 2))
+    for (name, label), points in sorted(centres.items()):
+        channels = f"VEGF={('red', 'green').index(label)}"
+        path = folder / "images" / name
+        yield Marked(path, "fluorescence", NEURONS_UM_PX, channels, np.array(points))
+
+
+def found_cells(predictor: Predictor, marked: Marked) -> Points:
+    """Return the centres (n, 2) of the cells that are found, as x and y in the image's pixels."""
+    told = predictor.bundle.metadata
+    channels = parse_channels(marked.channels) if marked.channels else None
+    with open_image(
+        marked.path, marked.mpp_um, modality=marked.modality, channels=channels
+    ) as image:
+        scaling = fit_scaling(image, "VEGF", find_tissue(image, "auto"))
+        pixels = image.read_region(0, 0, *image.size_at(told.mpp_um), told.mpp_um)
+        step = image.scale_at(told.mpp_um)
+    bytes_ = predictor.predict(marker_channels(pixels, scaling))
+    cell, centre = (bytes_[CHANNELS.index(name)] for name in (VEGF_CELL, VEGF_CELL_CENTRE))
+    level = round(255 * told.thresholds[VEGF_CELL])
+    labels = label_cells(cell, centre, CellSettings(told.mpp_um, level))
+    y, x = np.nonzero(labels)
+    number = labels[y, x]
+    size = np.bincount(number)[1:]
+    middle = [np.bincount(number, along + 0.5)[1:] / size * step for along in (x, y)]
+    return np.stack(middle, axis=1) if size.size else np.empty((0, 2))
+
+
+def within(points: Points, annotated: npt.NDArray[np.bool_] | None) -> Points:
+    """Return the points that lie where the image was annotated."""
+    if annotated is None:
+        return points
+    height, width = annotated.shape
+    x, y = points.T.astype(int)
+    inside: Points = points[annotated[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]]
+    return inside
+
+
+def matched(found: Points, marked: Points) -> int:
+    """Return how many cells are found: pairs within reach, each cell and point once."""
+    if not (len(found) and len(marked)):
+        return 0
+    apart = cdist(found, marked)
+    pairs = linear_sum_assignment(np.where(apart <= REACH_PX, apart, 1e6))
+    return int((apart[pairs] <= REACH_PX).sum())
+
+
+def score(predictor: Predictor, images: Iterator[Marked]) -> dict[str, Any]:
+    """Return F1 over all cells, and how the counts of the images go together."""
+    rows = []
+    for marked in images:
+        found = within(found_cells(predictor, marked), marked.annotated)
+        points = within(marked.points, marked.annotated)
+        rows.append((matched(found, points), len(found), len(points)))
+    hits, found_count, marked_count = np.array(rows).sum(axis=0)
+    counts = np.array(rows)[:, 1:]
+    return {
+        "images": len(rows),
+        "f1": round(float(2 * hits / (found_count + marked_count)), 4),
+        "precision": round(float(hits / found_count), 4),
+        "recall": round(float(hits / marked_count), 4),
+        "count_correlation": round(float(np.corrcoef(counts.T)[0, 1]), 4),
+        "counts": counts.tolist(),
+    }
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Return the scores of the shipped bundle on both sets."""
+    bundle = load_bundle(find_bundle(None))
+    predictor = Predictor(bundle)
+    sets: dict[str, Any] = {
+        f"Ki-67, read as {mpp:g} µm/px": score(predictor, ki67(folder / "ki67_dab", mpp))
+        for mpp in KI67_UM_PX
+    }
+    sets["neurons"] = score(predictor, neurons(folder / "neurons_if"))
+    return {"bundle": f"{bundle.metadata.name} {bundle.metadata.version}", "sets": sets}
+
+
+def draw(figures: dict[str, Any]) -> None:
+    """Draw the cells found in each image against those that people marked."""
+    sets = figures["sets"]
+    figure, axes = plt.subplots(1, len(sets), figsize=(7.2, 2.7), dpi=120, layout="constrained")
+    for axis, (name, found) in zip(axes, sets.items(), strict=True):
+        got, wanted = np.array(found["counts"]).T
+        most = 1.05 * max(got.max(), wanted.max())
+        axis.plot([0, most], [0, most], color="0.6", lw=0.8)
+        axis.plot(wanted, got, ".", color=OKABE[4], alpha=0.6)
+        axis.set_title(f"{name}\\nF1 {found['f1']:.2f}", size=8)
+        axis.set(xlabel="cells marked", ylabel="cells found", xlim=(0, most), ylim=(0, most))
+    save(figure, "real-cells")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m docs.real_cells FOLDER")
+    measured = measure(Path(sys.argv[1]))
+    for name, entry in measured["sets"].items():
+        print(name, {key: value for key, value in entry.items() if key != "counts"})
+    FIGURES.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    draw(measured)
