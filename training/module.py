@@ -146,7 +146,7 @@ class SegmentationModule(lightning.LightningModule):
             run.learning_rate,
             total_steps=steps,
             # A rise of exactly one step would be divided by its length of zero.
-            pct_start=0.0 if math.isclose(warmup, 1.0) else run.warmup_fraction,
+            pct_start=(1 - 1e-6) / steps if math.isclose(warmup, 1.0) else run.warmup_fraction,
         )
         return {
             "optimizer": optimizer,
