@@ -31,7 +31,8 @@ CARD_NAME = "MODEL_CARD.md"
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
 _ALL_TRAINED_ON = """\
 None: every VessMAP crop was trained on. [How the network was chosen](../../docs/model-choices.md)
-has the scores of networks of the same recipe on crops that these never saw."""
+has the scores of networks of the same recipe on crops that these never saw, and how many real cells
+are found."""
 _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run; none of them was
   trained on."""
