@@ -167,7 +167,7 @@ def draw(figures: dict[str, Any]) -> None:
         most = 1.05 * max(got.max(), wanted.max())
         axis.plot([0, most], [0, most], color="0.6", lw=0.8)
         axis.plot(wanted, got, ".", color=OKABE[4], alpha=0.6)
-        axis.set_title(f"{name}\\nF1 {found['f1']:.2f}", size=8)
+        axis.set_title(f"{name}\nF1 {found['f1']:.2f}", size=8)
         axis.set(xlabel="cells marked", ylabel="cells found", xlim=(0, most), ylim=(0, most))
     save(figure, "real-cells")
 
