@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.usage import PlainGroup, named
+from model.files import is_no_room
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +83,11 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        typer.echo(f"error: {named(getattr(error, 'field', ''), str(error))}", err=True)
+        message = str(error)
+        if isinstance(error, OSError) and is_no_room(error):
+            lacking = error.filename or "what was to be written"
+            message = f"there is no room for {lacking} ({error.strerror}); make room and run again"
+        typer.echo(f"error: {named(getattr(error, 'field', ''), message)}", err=True)
         raise typer.Exit(2) from error
     except ModuleNotFoundError as error:
         if error.name not in _TRAINING_MODULES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import subprocess
@@ -14,10 +15,11 @@ import numpy as np
 import openpyxl
 import pytest
 import tifffile
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from angiometry import app
+from angiometry import _plain_errors, app
 from tests.phantoms import random_network
 
 RUNNER = CliRunner()
@@ -583,3 +585,14 @@ def test_the_installed_command_runs_without_torch(section: Path, oracle_bundle: 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["software"]["version"]
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is written, the line says what there was no room for, and the mend."""
+    full = OSError(errno.ENOSPC, "No space left on device", "out/tiles/a.png")
+    with pytest.raises(typer.Exit), _plain_errors():
+        raise full
+    assert capsys.readouterr().err == (
+        "error: there is no room for out/tiles/a.png (No space left on device); "
+        "make room and run again\n"
+    )
