@@ -513,7 +513,7 @@ def test_every_region_is_shown(tmp_path: Path) -> None:
     words = [str(tmp_path / "mask.png"), "--mpp", "1", "--regions", str(tmp_path / "r.geojson")]
     result = RUNNER.invoke(app, ["morphometry", *words])
     assert result.exit_code == 0, result.stderr
-    assert "CD31: tissue" in result.stdout
+    assert "vessel mask: tissue" in result.stdout
     assert "CD31: left" in result.stdout
 
 
