@@ -185,7 +185,7 @@ def train(
         )
         raise typer.Exit(2)
     with _plain_errors():
-        from training.recipe import read_recipe
+        from training.recipe import TILES, read_recipe
         from training.run import check_folder, read_start
         from training.run import train as run
         from training.sources import prepare_tiles
@@ -197,7 +197,7 @@ def train(
         given = read_start(start) if start else None
         folders = prepare_tiles(
             plan,
-            tiles or out / "tiles",
+            tiles or out / TILES,
             manifests=data or (),
             vessmap=vessmap,
             executor=executor,
@@ -266,13 +266,13 @@ def evaluate(
         typer.echo("error: data: give --data MANIFEST or --tiles FOLDER to score on", err=True)
         raise typer.Exit(2)
     with _plain_errors():
-        from datasets.annotations import parse_classes
         from training.command import EvaluateRequest, run_evaluation
         from training.score_table import print_scores
 
     with _plain_errors(), _progress_bar() as progress:
-        meant = parse_classes(classes) if classes else {}
-        request = EvaluateRequest(model, data or (), tiles or (), split, json_, html, card, meant)
+        request = EvaluateRequest(
+            model, data or (), tiles or (), split, json_, html, card, classes or ()
+        )
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())
 

@@ -17,7 +17,6 @@ from analysis.batch import STDOUT, Ledger, Outcome, json_text, plan, run
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output
 from analysis.errors import SettingsError
-from analysis.exports import write_whole
 from analysis.raster import cell_mask_path
 from analysis.regions import read_regions
 from analysis.run_table import run_table_text
@@ -28,6 +27,7 @@ from imaging.names import readable
 from imaging.open import parse_channels
 from model.bundle import find_bundle, load_bundle
 from model.errors import BundleError
+from model.files import write_whole
 from model.targets import parse_markers
 
 _DEFAULT_MARKER = "CD31"
@@ -96,7 +96,6 @@ def measure(request: MeasureRequest, progress: Progress, console: Console) -> in
         show(outcomes, Console())
     table = request.outputs.get("table")
     if table:
-        table.parent.mkdir(parents=True, exist_ok=True)
         write_whole(table, run_table_text(outcomes).encode())
     code = _report(outcomes, console)
     for path in _written(jobs, request, outcomes):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.batch import Outcome
-from analysis.rows import harmless
+from analysis.rows import harmless, leaves
 from imaging.names import readable
 
 _FIRST = ("image", "region")
@@ -58,15 +58,10 @@ def _rows(outcome: Outcome) -> Iterator[dict[str, Any]]:
     }
     for region in record["regions"]:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in region["reasons"].items())
-        numbers = {path: value for part in _PARTS for path, value in _numbers(part, region[part])}
+        numbers = {
+            path: value
+            for path, value in leaves("", {part: region[part] for part in _PARTS})
+            if not isinstance(value, str) and (value is not None or path not in _PARTS)
+        }
         own = {"image": name, "region": harmless(region["name"]), "reasons": harmless(reasons)}
         yield own | numbers | common
-
-
-def _numbers(path: str, value: Any) -> Iterator[tuple[str, float | int | None]]:
-    """Yield (dotted path, number) for every leaf that is no list."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _numbers(f"{path}.{key}", inner)
-    elif not isinstance(value, list) and (value is not None or path not in _PARTS):
-        yield path, value

@@ -144,15 +144,17 @@ def open_annotation(
     return LabelImage(pixels if target == VESSEL else number_cells(pixels))
 
 
-def parse_classes(pairs: Sequence[str]) -> dict[str, str]:
-    """Parse ``"Name=target"`` pairs and add them to the default class mapping.
+def parse_classes(
+    pairs: Sequence[str], known: Mapping[str, str] = DEFAULT_CLASSES
+) -> dict[str, str]:
+    """Parse ``"Name=target"`` pairs and add them to the class mapping that is `known`.
 
     Raises
     ------
     AnnotationError
         If a pair has no ``=``, or its right side is not one of `CLASS_MEANINGS`.
     """
-    classes = dict(DEFAULT_CLASSES)
+    classes = dict(known)
     for pair in pairs:
         name, equals, meaning = (part.strip() for part in pair.rpartition("="))
         if not (name and equals) or meaning not in CLASS_MEANINGS:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datasets.cut import TILE_COLUMNS, TileSettings, cut_row
+from datasets.cut import ANNOTATED, TILE_COLUMNS, TileSettings, cut_row
 from datasets.errors import BuildError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
@@ -57,7 +57,7 @@ def build_tiles(
     stride_px: int | None = None,
     classes: Mapping[str, str] = DEFAULT_CLASSES,
     ignore: Sequence[str] = (),
-    source: str = "annotated",
+    source: str = ANNOTATED,
     hdab_renderings: int = 0,
     seed: int = 0,
     executor: Executor | None = None,

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from datasets.errors import AnnotationError
+from imaging.tiff_layout import is_inverted
 
 # By first bytes, since many a TIFF is called .png: classic and BigTIFF, either byte order.
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -30,8 +31,7 @@ def read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as stream:
             tiff = stream.read(4) in _TIFF_STARTS
-        size = _tiff_size(path) if tiff else _png_size(path)
-        inverted = tiff and _white_is_zero(path)
+        size, inverted = _tiff_header(path) if tiff else (_png_size(path), False)
     except Image.DecompressionBombError as error:
         raise AnnotationError(f"{path.name} is too large for PNG; save it as TIFF") from error
     except (OSError, ValueError, tifffile.TiffFileError) as error:
@@ -70,16 +70,11 @@ def _read_png(path: Path) -> npt.NDArray[Any]:
         return np.asarray(image)
 
 
-def _tiff_size(path: Path) -> tuple[int, int]:
+def _tiff_header(path: Path) -> tuple[tuple[int, int], bool]:
+    """Return width and height, and whether white is stored as 0."""
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
-        return page.imagewidth, page.imagelength
-
-
-def _white_is_zero(path: Path) -> bool:
-    with tifffile.TiffFile(path) as file:
-        photometric = file.pages.first.tags.get("PhotometricInterpretation")
-        return photometric is not None and photometric.value == tifffile.PHOTOMETRIC.MINISWHITE
+        return (page.imagewidth, page.imagelength), is_inverted(page)
 
 
 def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

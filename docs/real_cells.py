@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import pyplot as plt
 from PIL import Image
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
@@ -101,11 +102,8 @@ def found_cells(network: Judged, marked: Marked) -> Points:
     cell, centre = (levels[CHANNELS.index(name)] for name in (VEGF_CELL, VEGF_CELL_CENTRE))
     settings = CellSettings(network.mpp_um, network.level(VEGF_CELL))
     labels = label_cells(cell, centre, settings)
-    y, x = np.nonzero(labels)
-    number = labels[y, x]
-    size = np.bincount(number)[1:]
-    middle = [np.bincount(number, along + 0.5)[1:] / size * step for along in (x, y)]
-    return np.stack(middle, axis=1) if size.size else np.empty((0, 2))
+    middle = ndimage.center_of_mass(labels > 0, labels, np.arange(1, labels.max() + 1))
+    return (np.array(middle).reshape(-1, 2)[:, ::-1] + 0.5) * step
 
 
 def within(points: Points, annotated: npt.NDArray[np.bool_] | None) -> Points:

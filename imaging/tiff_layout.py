@@ -91,7 +91,7 @@ def layout_of(tiff: Any, name: str, *, any_number: bool = False) -> Layout:
         pages=levels,
         samples=samples * page_count,
         palette=palette,
-        inverted=_is_inverted(page),
+        inverted=is_inverted(page),
         info=SourceInfo(
             levels=tuple((pages[0].imagewidth, pages[0].imagelength) for pages in levels),
             colour=colour,
@@ -99,7 +99,7 @@ def layout_of(tiff: Any, name: str, *, any_number: bool = False) -> Layout:
             dtype=np.dtype(np.uint8 if palette is not None or bilevel else page.dtype),
             alpha=alpha if page_count == 1 else None,
             calibration=calibration_of(tiff),
-            white_is_zero=_is_inverted(page),
+            white_is_zero=is_inverted(page),
         ),
     )
 
@@ -151,7 +151,7 @@ def _check_axes(series: Any, name: str) -> None:
             )
 
 
-def _is_inverted(page: Any) -> bool:
+def is_inverted(page: Any) -> bool:
     """Return whether 0 is white.
 
     tifffile writes arrays of bool as fax machines do, 0 being white; True is 1 all the same.

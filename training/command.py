@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.annotations import parse_classes
 from model.bundle import find_bundle, load_bundle
 from training.card import CARD_NAME, write_card
 from training.errors import DataError
@@ -19,8 +20,8 @@ from training.sources import cut_tiles
 class EvaluateRequest:
     """The arguments of the verb; outputs that are None are not written.
 
-    `classes` maps further names of classes to targets; those that the bundle's recipe maps are
-    known.
+    `classes` maps further names of classes (``"Name=target"``); those that the bundle's recipe maps
+    are known.
 
     Raises
     ------
@@ -35,7 +36,7 @@ class EvaluateRequest:
     json: Path | None = None
     html: Path | None = None
     card: Path | None = None
-    classes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if parse_split(self.split) == "train" and self.card:
@@ -67,7 +68,8 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
     path = find_bundle(request.model)
     check_places([path, *request.data], request.places())
     bundle = load_bundle(path)
-    classes = {**bundle.metadata.recipe.get("data", {}).get("classes", {}), **request.classes}
+    known = bundle.metadata.recipe.get("data", {}).get("classes", {})
+    classes = parse_classes(request.classes, known)
     with cut_tiles(request.data, bundle.metadata.mpp_um, classes, progress) as cut:
         evaluation = evaluate(
             Judged.of(bundle),

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from datasets import synth_write
 from datasets.build import build_tiles
+from datasets.cut import ANNOTATED
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
 from datasets.splits import Fractions
@@ -103,7 +104,7 @@ def cut_tiles(
 
 def _annotated(path: Path) -> _Source:
     manifest = Manifest.read(path)
-    return _Source("annotated", manifest.content_hash(), lambda _: manifest)
+    return _Source(ANNOTATED, manifest.content_hash(), lambda _: manifest)
 
 
 def _vessmap(folder: Path, data: DataConfig) -> _Source:

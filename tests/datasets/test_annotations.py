@@ -231,6 +231,13 @@ def test_bad_class_pairs_are_refused(pair: str) -> None:
         parse_classes([pair])
 
 
+def test_pairs_join_the_classes_that_are_known() -> None:
+    """A name that a recipe gave another meaning keeps it; a pair wins over both."""
+    known = {"CD31": "ignore", "Tube": "vessel"}
+    found = parse_classes(["Tube=ignore", "Cell=vegf_cell"], known)
+    assert found == {"CD31": "ignore", "Tube": "ignore", "Cell": "vegf_cell"}
+
+
 def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
     """Whether black or white is vessel cannot be told of an inverted lookup table."""
     path = tmp_path / "inverted.tif"
@@ -238,3 +245,13 @@ def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(path, pixels, photometric="miniswhite")
     with pytest.raises(AnnotationError, match=r"inverted\.tif stores white as 0"):
         open_annotation(path, "vessel", (30, 20))
+
+
+def test_a_mask_of_bools_is_read(tmp_path: Path) -> None:
+    """Python's arrays of True and False are written with 0 as white, and yet True is vessel."""
+    pixels = np.zeros((20, 30), bool)
+    pixels[5:9] = True
+    tifffile.imwrite(tmp_path / "bools.tif", pixels)
+    outlines = open_annotation(tmp_path / "bools.tif", "vessel", (30, 20))
+    found = outlines.read(Grid(0, 0, 30, 20, 1.0)).labels
+    assert ((found > 0) == pixels).all()
