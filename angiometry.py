@@ -260,6 +260,9 @@ def evaluate(
     card: Annotated[
         Path | None, typer.Option(help="Write the model card and its pictures into this folder.")
     ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta/--no-tta", help="Average eight flips and turns; slow.")
+    ] = False,
 ) -> None:
     """Judge a bundle on held-out tiles, source by source: scores, agreement, calibration."""
     if not data and not tiles:
@@ -271,7 +274,7 @@ def evaluate(
 
     with _plain_errors(), _progress_bar() as progress:
         request = EvaluateRequest(
-            model, data or (), tiles or (), split, json_, html, card, classes or ()
+            model, data or (), tiles or (), split, json_, html, card, classes or (), tta
         )
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())

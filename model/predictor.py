@@ -67,17 +67,18 @@ class Predictor:
         uint8 (K, H, W)
             255 times the probability, rounded.
         """
-        if tta:
-            total = sum(
-                _turned_back(self.probabilities(_turned(marker_channels, k)), k) for k in range(8)
-            )
-            probabilities = np.asarray(total, np.float32) / np.float32(8)
-        else:
-            probabilities = self.probabilities(marker_channels)
-        return to_bytes(probabilities)
+        return to_bytes(self.probabilities(marker_channels, tta=tta))
 
-    def probabilities(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def probabilities(
+        self, channels: npt.NDArray[np.float32], *, tta: bool = False
+    ) -> npt.NDArray[np.float32]:
         """Return the probabilities of one tile before rounding, float32 (K, H, W)."""
+        if not tta:
+            return self._run(channels)
+        total = sum(_turned_back(self._run(_turned(channels, k)), k) for k in range(8))
+        return np.asarray(total, np.float32) / np.float32(8)
+
+    def _run(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         height, width = channels.shape[1:]
         padded = pad_to_multiple(channels, 2**self.bundle.metadata.depth)
         feed = {INPUT_NAME: np.ascontiguousarray(padded[None], np.float32)}

@@ -70,7 +70,7 @@ A person looks at the overlay before a number is used. Not for diagnosis.
 
 ## Scores
 
-On images that training never saw, at the thresholds above; mean over images, without test-time
+On images that training never saw, at the thresholds above; mean over images, {tta} test-time
 augmentation. "False area" is the predicted area fraction where nothing of the target is there. F1
 counts cells that overlap an annotated one by more than half, AJI is their aggregated Jaccard index,
 the count error is that of all the images' cells together (of a cell that a tile's border cuts, what
@@ -119,6 +119,7 @@ def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation, *, own: boo
         started=_started(trained),
         batch_size=recipe["run"]["batch_size"],
         tile_px=recipe["data"]["tile_px"],
+        tta="with" if scores["tta"] else "without",
         validation=_OWN_VALIDATION if own else _OTHER_IMAGES,
         vessmap_limit=_VESSMAP_LIMIT if "vessmap" in scores["sources"] else "",
         # Whoever judges with images of their own knows what is on them.

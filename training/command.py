@@ -21,7 +21,7 @@ class EvaluateRequest:
     """The arguments of the verb; outputs that are None are not written.
 
     `classes` maps further names of classes (``"Name=target"``); those that the bundle's recipe maps
-    are known.
+    are known. With `tta`, predictions are the mean of eight flips and turns.
 
     Raises
     ------
@@ -37,6 +37,7 @@ class EvaluateRequest:
     html: Path | None = None
     card: Path | None = None
     classes: Sequence[str] = ()
+    tta: bool = False
 
     def __post_init__(self) -> None:
         if parse_split(self.split) == "train" and self.card:
@@ -72,7 +73,7 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
     classes = parse_classes(request.classes, known)
     with cut_tiles(request.data, bundle.metadata.mpp_um, classes, progress) as cut:
         evaluation = evaluate(
-            Judged.of(bundle),
+            Judged.of(bundle, tta=request.tta),
             [*request.tiles, *cut],
             split=parse_split(request.split),
             progress=progress,

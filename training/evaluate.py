@@ -41,7 +41,7 @@ class Evaluation:
             source: {target: _short(summary) for target, summary in targets.items()}
             for source, targets in self.scores["sources"].items()
         }
-        kept = {key: self.scores[key] for key in ("split", "thresholds", "intervals")}
+        kept = {key: self.scores[key] for key in ("split", "thresholds", "tta", "intervals")}
         return {**kept, "sources": sources}
 
 
@@ -163,6 +163,7 @@ def _scores(
         "model": dict(network.described) | {"mpp_um": network.mpp_um},
         "split": split,
         "thresholds": dict(network.thresholds),
+        "tta": network.tta,
         "intervals": {
             "coverage": 0.95,
             "method": "bias-corrected accelerated bootstrap",

@@ -6,6 +6,7 @@ Letters: K target channels, H, W pixels of the model's grid.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
@@ -47,6 +48,8 @@ class Judged:
         Target to what its logits were divided by.
     tile_px, halo_px
         Side of the part of a prediction that is kept, and what is read around it.
+    tta
+        Whether `predict` averages flips and turns.
     described
         What the evaluation says of it: name, version, hash, and the sources (``trained_on``) of
         which training held nothing back.
@@ -58,19 +61,21 @@ class Judged:
     temperature: Mapping[str, float]
     tile_px: int = 1024
     halo_px: int = 128
+    tta: bool = False
     described: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Self:
-        """Return a bundle, ready to be judged."""
+    def of(cls, bundle: Bundle, *, tta: bool = False) -> Self:
+        """Return a bundle, ready to be judged: with `tta`, as the mean of eight flips and turns."""
         metadata = bundle.metadata
         return cls(
-            Predictor(bundle).probabilities,
+            functools.partial(Predictor(bundle).probabilities, tta=tta),
             metadata.mpp_um,
             dict(metadata.thresholds),
             dict(metadata.temperature),
             metadata.tile_px,
             metadata.halo_px,
+            tta,
             {
                 "name": metadata.name,
                 "version": metadata.version,

@@ -30,6 +30,7 @@ from training.card import write_card
 from training.densities import vessel_amounts
 from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
+from training.judging import Judged
 from training.page import write_page
 from training.summary import WORST_LISTED
 from training.wording import TRAINED_ON
@@ -269,6 +270,26 @@ def test_the_command_writes_figures_page_and_card(manifest: Path, tmp_path: Path
     elsewhere = tmp_path / "page.html"
     assert command("angiometry", "--data", manifest, "--html", elsewhere).exit_code == 0
     assert elsewhere.is_file()
+
+
+def test_flips_and_turns_are_judged_as_they_measure(manifest: Path, tmp_path: Path):
+    """`--tta` judges the mean of eight predictions, and figures, page and card say so."""
+    scores = {}
+    for flag in ("--tta", "--no-tta"):
+        out = tmp_path / flag / "scores.json"
+        done = command("angiometry", flag, "--data", manifest, "--json", out, "--card", out.parent)
+        assert done.exit_code == 0, done.output
+        scores[flag] = json.loads(out.read_text())
+        assert scores[flag]["tta"] == (flag == "--tta")
+        page = out.with_suffix(".html").read_text()
+        assert ("mean of eight flips and turns" in page) == (flag == "--tta")
+        word = "with" if flag == "--tta" else "without"
+        assert f"images, {word} test-time" in (out.parent / "MODEL_CARD.md").read_text()
+    assert scores["--tta"]["sources"] != scores["--no-tta"]["sources"]
+    network = Judged.of(load_bundle(find_bundle()), tta=True)
+    channels = np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)
+    flipped = network.predict(np.ascontiguousarray(channels[:, :, ::-1]))[:, :, ::-1]
+    np.testing.assert_allclose(network.predict(channels), flipped, atol=1e-5)
 
 
 @pytest.mark.parametrize(
