@@ -260,6 +260,9 @@ def evaluate(
     card: Annotated[
         Path | None, typer.Option(help="Write the model card and its pictures into this folder.")
     ] = None,
+    notes: Annotated[
+        Path | None, typer.Option(help="Markdown that the model card takes in.")
+    ] = None,
     tta: Annotated[
         bool, typer.Option("--tta/--no-tta", help="Average eight flips and turns; slow.")
     ] = False,
@@ -274,7 +277,7 @@ def evaluate(
 
     with _plain_errors(), _progress_bar() as progress:
         request = EvaluateRequest(
-            model, data or (), tiles or (), split, json_, html, card, classes or (), tta
+            model, data or (), tiles or (), split, json_, html, card, classes or (), tta, notes
         )
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())

@@ -152,6 +152,12 @@ def manifest_hash(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
+def tiles_sha256(folders: Sequence[Path]) -> str:
+    """Return one hash over several folders of tiles, in whatever order they are given."""
+    hashes = sorted(manifest_hash(folder) for folder in folders)
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
 def _describe(
     folder: Path, records: Sequence[Mapping[str, str]], settings: TileSettings
 ) -> dict[str, Any]:

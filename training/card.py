@@ -80,7 +80,7 @@ difference is predicted − annotated, limits hold about 95 % of images' differe
 Altman), error is the mean absolute relative one of an image, ICC the intraclass correlation for
 absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in 15 bins.
 
-{scored}
+{scored}{notes}
 ## Known limits
 
 - {validation}{vessmap_limit}
@@ -94,12 +94,15 @@ absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in
 """
 
 
-def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation, *, own: bool = False) -> Path:
+def write_card(
+    bundle: Bundle, folder: Path, evaluation: Evaluation, *, own: bool = False, notes: str = ""
+) -> Path:
     """Write the card of `bundle`, with what `evaluation` found, into `folder`; return its path.
 
     Pictures of agreement, reliability and the worst images are written beside it, named
     ``MODEL_CARD-….png``; the last only where the evaluation still has their pixels. `own` says that
-    the images are those that the run validated with, which it has not learnt from.
+    the images are those that the run validated with, which it has not learnt from; `notes` is
+    Markdown that goes before the known limits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = bundle.metadata
@@ -128,6 +131,7 @@ def write_card(bundle: Bundle, folder: Path, evaluation: Evaluation, *, own: boo
         ),
         animals_from=scores["intervals"]["animals_from"],
         scored="".join(_scored(evaluation, kind, folder, recipe) for kind in KINDS),
+        notes=f"\n{notes.strip()}\n" if notes.strip() else "",
     )
     path = folder / CARD_NAME
     write_whole(path, text.encode())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.annotations import parse_classes
+from datasets.build import tiles_sha256
 from model.bundle import find_bundle, load_bundle
 from training.card import CARD_NAME, write_card
 from training.errors import DataError
@@ -21,12 +22,14 @@ class EvaluateRequest:
     """The arguments of the verb; outputs that are None are not written.
 
     `classes` maps further names of classes (``"Name=target"``); those that the bundle's recipe maps
-    are known. With `tta`, predictions are the mean of eight flips and turns.
+    are known. With `tta`, predictions are the mean of eight flips and turns. `notes` is Markdown
+    that the card takes in.
 
     Raises
     ------
     DataError
-        If the split is unknown, or is the training one though a card is asked for.
+        If the split is unknown, or is the training one though a card is asked for; or if there are
+        notes without a card.
     """
 
     model: str
@@ -38,6 +41,7 @@ class EvaluateRequest:
     card: Path | None = None
     classes: Sequence[str] = ()
     tta: bool = False
+    notes: Path | None = None
 
     def __post_init__(self) -> None:
         if parse_split(self.split) == "train" and self.card:
@@ -45,6 +49,8 @@ class EvaluateRequest:
                 "a model card tells of images that training never saw; give --split val or test",
                 field="card",
             )
+        if self.notes and not self.card:
+            raise DataError("notes go into a model card; give --card FOLDER", field="notes")
 
     @property
     def page(self) -> Path | None:
@@ -67,7 +73,9 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
         If the bundle, the data or an output cannot be used.
     """
     path = find_bundle(request.model)
-    check_places([path, *request.data], request.places())
+    read = [path, *request.data, *([request.notes] if request.notes else [])]
+    check_places(read, request.places())
+    notes = _read_notes(request.notes) if request.notes else ""
     bundle = load_bundle(path)
     known = bundle.metadata.recipe.get("data", {}).get("classes", {})
     classes = parse_classes(request.classes, known)
@@ -83,5 +91,15 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
     if request.page:
         write_page(evaluation, request.page, progress)
     if request.card:
-        write_card(bundle, request.card, evaluation)
+        validated = bundle.metadata.training_data_sha256
+        own = not request.data and tiles_sha256(request.tiles) == validated
+        write_card(bundle, request.card, evaluation, own=own, notes=notes)
     return evaluation
+
+
+def _read_notes(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DataError(f"{path} cannot be read as text: {reason}", field="notes") from error

@@ -12,6 +12,7 @@ import onnx
 import torch
 
 from analysis.version import software
+from datasets.build import tiles_sha256
 from model.bundle import Bundle, BundleMetadata, write_bundle
 from model.export import export_bundle
 from model.targets import CHANNELS
@@ -22,7 +23,7 @@ from training.evaluate import Progress, evaluate
 from training.familiarity import fit_references
 from training.judging import Judged
 from training.module import SegmentationModule
-from training.run import inheritance, tiles_sha256
+from training.run import inheritance
 from training.stream import tiles_of_split
 
 TILE_PX = 1024

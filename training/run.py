@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import warnings
 import zlib
@@ -25,7 +24,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from datasets.build import manifest_hash
+from datasets.build import tiles_sha256
 from model.bundle import find_bundle, load_bundle
 from model.files import is_no_room, storage_error
 from model.restore import restore_network
@@ -237,12 +236,6 @@ def _check_same_tiles(saved: SegmentationModule, tiles: str, checkpoint: Path) -
             f"it the same data, or start a new run with --from {checkpoint}",
             "data",
         )
-
-
-def tiles_sha256(folders: Sequence[Path]) -> str:
-    """Return one hash over all the tiles that are trained and validated on."""
-    hashes = sorted(manifest_hash(folder) for folder in folders)
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 @contextmanager

@@ -292,6 +292,23 @@ def test_flips_and_turns_are_judged_as_they_measure(manifest: Path, tmp_path: Pa
     np.testing.assert_allclose(network.predict(channels), flipped, atol=1e-5)
 
 
+def test_notes_go_into_the_card(manifest: Path, tmp_path: Path):
+    """What else was measured stands before the limits; without a card it is refused."""
+    notes = tmp_path / "notes.md"
+    notes.write_text("## On our slides\n\nCounted by hand: 41 µm apart.\n", encoding="utf-8")
+    given = ("angiometry", "--data", manifest, "--notes", notes)
+    assert command(*given, "--card", tmp_path / "card").exit_code == 0
+    text = (tmp_path / "card" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert text.index("41 µm apart.") < text.index("## Known limits")
+    alone = command(*given)
+    assert alone.exit_code == 2
+    assert "notes go into a model card; give --card FOLDER" in alone.stderr
+    notes.write_bytes(b"\xff\xfe")
+    unread = command(*given, "--card", tmp_path / "card")
+    assert unread.exit_code == 2
+    assert "cannot be read as text: it is not UTF-8" in unread.stderr
+
+
 @pytest.mark.parametrize(
     ("header_only", "arguments", "expected"),
     [

@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from angiometry import app
+from datasets.build import tiles_sha256
 from model.bundle import load_bundle
 from model.errors import BundleError
 from model.export import PARITY_TOLERANCE
@@ -22,7 +23,7 @@ from training.errors import CheckpointError, DataError, RecipeError, TrainingErr
 from training.module import SegmentationModule, Start, continued_module, new_module
 from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
-from training.run import BEST, LAST, load_checkpoint, read_start, tiles_sha256, train
+from training.run import BEST, LAST, load_checkpoint, read_start, train
 from training.sources import prepare_tiles
 from training.stream import EpochSampler, TileStream, channel_statistics
 
