@@ -17,6 +17,7 @@ from imaging.tiff_layout import is_inverted
 # By first bytes, since many a TIFF is called .png: classic and BigTIFF, either byte order.
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LABEL_IMAGE_LIMIT_PX = 2**30
+_LEAST_GREYS = 3  # one or two more numbers may have been meant
 
 
 def read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
@@ -92,7 +93,25 @@ def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype.kind not in "ui" or (pixels.dtype.kind == "i" and pixels.min() < 0):
         raise AnnotationError(f"{name} holds {pixels.dtype} values; save whole numbers from 0")
+    _refuse_greys(pixels, name)
     return pixels
+
+
+def _refuse_greys(pixels: npt.NDArray[Any], name: str) -> None:
+    """Refuse a mask of black and white with greys between, each of which would count as annotated.
+
+    Numbered objects look otherwise: none is white and larger than all the others together.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16):
+        return
+    levels = np.iinfo(pixels.dtype).max + 1
+    counts = cv2.calcHist([pixels], [0], None, [levels], [0, levels]).ravel()
+    greys, white = counts[1:-1], counts[-1]
+    if np.count_nonzero(greys) >= _LEAST_GREYS and white > greys.sum():
+        raise AnnotationError(
+            f"{name} is black and white with {np.count_nonzero(greys)} greys between, as smoothing "
+            "or JPEG leaves them; threshold it and save 0 and white alone"
+        )
 
 
 def number_cells(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

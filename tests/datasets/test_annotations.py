@@ -247,6 +247,23 @@ def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
         open_annotation(path, "vessel", (30, 20))
 
 
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_greys_between_black_and_white_are_refused(tmp_path: Path, dtype: type, white: int) -> None:
+    """Edges that smoothing or JPEG left would be annotated, too; 300 numbered cells are no such."""
+    path = tmp_path / "soft.tif"
+    mask = np.zeros((SIZE[1], SIZE[0]), dtype)
+    mask[2:7, 2:9] = white
+    tifffile.imwrite(path, mask)
+    assert (open_annotation(path, "vessel", SIZE).read(FRAME).labels > 0).sum() == 35
+    mask[1, 2:9] = [3, 9, 40, 41, 42, 90, 250]
+    tifffile.imwrite(path, mask)
+    with pytest.raises(AnnotationError, match=r"soft\.tif is black and white with 7 greys between"):
+        open_annotation(path, "vessel", SIZE)
+    mask[2:7, 2:9] = np.arange(35).reshape(5, 7) + white - 34  # numbers up to the last
+    tifffile.imwrite(path, mask)
+    assert open_annotation(path, "vegf_cell", SIZE).read(FRAME).labels.max() > 0
+
+
 def test_a_mask_of_bools_is_read(tmp_path: Path) -> None:
     """Python's arrays of True and False are written with 0 as white, and yet True is vessel."""
     pixels = np.zeros((20, 30), bool)
