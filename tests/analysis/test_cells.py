@@ -88,6 +88,28 @@ def test_cells_drawn_by_hand_are_found_again() -> None:
         assert np.bincount(inside).max() > 0.9 * inside.size
 
 
+@pytest.mark.parametrize("peak", [60, 90, 250])
+def test_a_faint_cell_beside_a_strong_one_is_parted(peak: int) -> None:
+    """Neighbours are two cells however much shallower one is predicted than the other."""
+    _, strong = section([(40, 40, 12)], 80, 100)
+    _, other = section([(61, 40, 9)], 80, 100)
+    depth = np.maximum(strong, np.rint(other * (peak / 255)).astype(np.uint8))
+    probability = np.where(depth > 0, 255, 0).astype(np.uint8)
+    labels = label_cells(probability, depth, SETTINGS)
+    assert labels.max() == 2
+    assert labels[40, 40] != labels[40, 61]
+
+
+@pytest.mark.parametrize(("dent", "cells"), [(6, 1), (60, 2)])
+def test_a_dent_in_the_depth_is_no_border(dent: int, cells: int) -> None:
+    """Two peaks that hardly stand out from the saddle between them are one cell's."""
+    columns = np.arange(60) - 29.5
+    row = 200 - dent * np.clip(1 - np.abs(columns) / 8, 0, 1) - 4 * np.clip(abs(columns) - 8, 0, 30)
+    depth = np.rint(np.tile(row, (40, 1))).clip(0, 255).astype(np.uint8)
+    labels = label_cells(np.full_like(depth, 255), depth, SETTINGS)
+    assert labels.max() == cells
+
+
 def test_a_faint_or_flat_cell_is_one_cell() -> None:
     """A part of the mask without any predicted depth still counts once."""
     probability, _ = section([(30, 30, 10)], 60, 60)
