@@ -5,7 +5,8 @@
 reads `FOLDER/ki67_dab` (Ki-67, DAB and hematoxylin, human breast: images, points and the annotated
 part of each) and `FOLDER/neurons_if` (traced neurons of macaque brain, red and green over
 autofluorescence: images and boxes), none of which was ever trained on. A cell is found where a
-marked point lies within 6 px of its centre, each point once. The figures go to
+marked point lies within 6 px of its centre, each point once; points were set by eye, many of them
+beside the middle of a nucleus, so that 12 px are told, too. The figures go to
 docs/real-cells.json, the picture to docs/images/measure-real-cells.png. A quarter of an hour on two
 cores.
 
@@ -45,7 +46,7 @@ from training.judging import Judged, predict_field
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "real-cells.json"
-REACH_PX = 6.0
+REACH_PX, FAR_PX = 6.0, 12.0
 KI67_UM_PX = (0.5, 0.7)
 NEURONS_UM_PX = 1.3
 
@@ -116,13 +117,13 @@ def within(points: Points, annotated: npt.NDArray[np.bool_] | None) -> Points:
     return inside
 
 
-def matched(found: Points, marked: Points) -> int:
+def matched(found: Points, marked: Points, reach_px: float = REACH_PX) -> int:
     """Return how many cells are found: pairs within reach, each cell and point once."""
     if not (len(found) and len(marked)):
         return 0
     apart = cdist(found, marked)
-    pairs = linear_sum_assignment(np.where(apart <= REACH_PX, apart, 1e6))
-    return int((apart[pairs] <= REACH_PX).sum())
+    pairs = linear_sum_assignment(np.where(apart <= reach_px, apart, 1e6))
+    return int((apart[pairs] <= reach_px).sum())
 
 
 def score(network: Judged, images: Iterator[Marked]) -> dict[str, Any]:
@@ -131,14 +132,17 @@ def score(network: Judged, images: Iterator[Marked]) -> dict[str, Any]:
     for marked in images:
         found = within(found_cells(network, marked), marked.annotated)
         points = within(marked.points, marked.annotated)
-        rows.append((matched(found, points), len(found), len(points)))
-    hits, found_count, marked_count = np.array(rows).sum(axis=0)
-    counts = np.array(rows)[:, 1:]
+        hits = [matched(found, points, reach) for reach in (REACH_PX, FAR_PX)]
+        rows.append((*hits, len(found), len(points)))
+    near, far, found_count, marked_count = np.array(rows).sum(axis=0)
+    counts = np.array(rows)[:, 2:]
     return {
         "images": len(rows),
-        "f1": round(float(2 * hits / (found_count + marked_count)), 4),
-        "precision": round(float(hits / found_count), 4),
-        "recall": round(float(hits / marked_count), 4),
+        "f1": round(float(2 * near / (found_count + marked_count)), 4),
+        "precision": round(float(near / found_count), 4),
+        "recall": round(float(near / marked_count), 4),
+        "f1_far": round(float(2 * far / (found_count + marked_count)), 4),
+        "precision_far": round(float(far / found_count), 4),
         "count_correlation": round(float(np.corrcoef(counts.T)[0, 1]), 4),
         "counts": counts.tolist(),
     }
@@ -152,8 +156,20 @@ def measure(folder: Path) -> dict[str, Any]:
         f"Ki-67, read as {mpp:g} µm/px": score(network, ki67(folder / "ki67_dab", mpp))
         for mpp in KI67_UM_PX
     }
-    sets["neurons"] = score(network, neurons(folder / "neurons_if"))
+    sets["neurons, each tracer on each tile"] = score(network, neurons(folder / "neurons_if"))
     return {"bundle": f"{bundle.metadata.name} {bundle.metadata.version}", "sets": sets}
+
+
+def table(figures: dict[str, Any]) -> list[str]:
+    """Return the figures as the documents show them, line by line."""
+    far = f"within {FAR_PX:g} px"
+    heads = ("images", "number", "F1", "precision", "recall", f"F1 {far}", f"precision {far}",
+             "correlation of counts")  # fmt: skip
+    keys = ("f1", "precision", "recall", "f1_far", "precision_far", "count_correlation")
+    rows = [heads, ["---"] * len(heads)]
+    for name, found in figures["sets"].items():
+        rows.append([name, str(found["images"]), *(f"{found[key]:.2f}" for key in keys)])
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def draw(figures: dict[str, Any]) -> None:
@@ -174,7 +190,6 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m docs.real_cells FOLDER")
     measured = measure(Path(sys.argv[1]))
-    for name, entry in measured["sets"].items():
-        print(name, {key: value for key, value in entry.items() if key != "counts"})
+    print("\n".join(table(measured)))
     FIGURES.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     draw(measured)

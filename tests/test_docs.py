@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.record import Cells, Vessels
+from docs import card_notes, real_cells, strange_sections
 from docs.empty_sections import FIGURES, MOTTLES, mottled, told
 from docs.real_cells import matched, within
 from model.bundle import find_bundle, load_bundle
@@ -64,12 +65,40 @@ def test_mottled_fields_are_as_bright_as_they_say() -> None:
         assert (pixels == mottled(kind, 0)).all()
 
 
+def test_the_card_repeats_what_was_measured() -> None:
+    """Each line of the notes stands in the shipped bundle's card, whose figures they are."""
+    bundle = load_bundle(find_bundle(None))
+    card = (bundle.path.parent / "MODEL_CARD.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in card_notes.notes().splitlines() if line not in card] == []
+    figures = json.loads(strange_sections.FIGURES.read_text(encoding="utf-8"))
+    assert figures["bundle_sha256"] == bundle.sha256
+
+
+def test_model_choices_have_the_tables_of_the_scripts() -> None:
+    """Rows of figures are those that the scripts of this folder measured."""
+    page = (ROOT / "docs" / "model-choices.md").read_text(encoding="utf-8").splitlines()
+    for module in (real_cells, strange_sections):
+        lines = module.table(json.loads(module.FIGURES.read_text(encoding="utf-8")))
+        assert [line for line in lines if line not in page] == []
+
+
+def test_strangeness_is_the_chance_of_being_told_apart() -> None:
+    """3 of 4 pairs in order: 0.75; a tie counts half; spoiled sections keep shape and kind."""
+    assert strange_sections.auroc([1, 3], [2, 4]) == 0.75
+    assert strange_sections.auroc([1], [1]) == 0.5
+    for pixels in (np.full((64, 64, 3), 200, np.uint8), np.full((64, 64, 2), 900, np.uint16)):
+        for way, spoil in (strange_sections.WAYS | strange_sections.SLIGHT).items():
+            if way != "H&E":
+                changed = spoil(pixels, 0)
+                assert (changed.shape, changed.dtype) == (pixels.shape, pixels.dtype), way
+
+
 def test_real_cells_are_matched_once_within_reach() -> None:
     """Three cells, two of them near one point: one is a hit, and one lies a pixel too far off."""
     found = np.array([[10.0, 10.0], [12.0, 10.0], [50.0, 57.0]])
     marked = np.array([[11.0, 10.0], [50.0, 50.0]])
     assert matched(found, marked) == 1
-    assert matched(found, marked + np.array([[0, 0], [0, 1]])) == 2
+    assert matched(found, marked, 7.0) == matched(found, marked + np.array([[0, 0], [0, 1]])) == 2
     annotated = np.zeros((60, 60), bool)
     annotated[:, :11] = True
     assert within(found, annotated).tolist() == [[10, 10]]
