@@ -24,8 +24,8 @@ from imaging.tiles import Window
 
 # Depth is 255 at a cell's centre and 0 at its outline, so that a saddle lies between two touching
 # cells; a network predicts it shallower, and peaks of faint cells lower. A peak is a cell's if it
-# stands out by so much from whatever saddle leads to a higher one. Of 8 to 64, 16 to 24 parted unseen
-# drawn cells best, in both kinds of image.
+# stands out by so much from whatever saddle leads to a higher one. Of 8 to 64, 16 to 24 parted
+# unseen drawn cells best, in both kinds of image.
 _PROMINENCE = 16
 _FIRST_HALO_PX = 96
 _LAST_HALO_PX = 768

@@ -56,12 +56,15 @@ def blurred(pixels: Pixels, _: int, *, sigma_px: float) -> Pixels:
 
 
 def rescaled(pixels: Pixels, _: int, *, factor: float) -> Pixels:
-    """Return a section whose pixels are `factor` times smaller than the file says."""
+    """Return a section whose pixels are `factor` times smaller than the file says.
+
+    One that shrinks is repeated until it fills the frame.
+    """
     height, width = pixels.shape[:2]
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     changed = np.atleast_3d(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=way))
-    repeats = int(np.ceil(1 / factor))
-    return np.tile(changed, (repeats, repeats, 1))[:height, :width]
+    repeats = -(-height // changed.shape[0]), -(-width // changed.shape[1]), 1
+    return np.tile(changed, repeats)[:height, :width]
 
 
 def other_stain(pixels: Pixels, number: int) -> Pixels:
