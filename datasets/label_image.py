@@ -18,6 +18,9 @@ from imaging.tiff_layout import is_inverted
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LABEL_IMAGE_LIMIT_PX = 2**30
 _LEAST_GREYS = 3  # one or two more numbers may have been meant
+_LEAST_SHARE = 0.02  # of what is not black, where there is a white
+_LEAST_SOLID = 1 / 3  # of an object 3 px wide, it is 4/9
+_BAND_PX = 1024  # rows looked at together: memory does not grow with the image
 
 
 def read_label_image(path: Path, size_px: tuple[int, int]) -> npt.NDArray[Any]:
@@ -98,19 +101,33 @@ def _one_channel(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def _refuse_greys(pixels: npt.NDArray[Any], name: str) -> None:
-    """Refuse a mask of black and white with greys between, each of which would count as annotated.
+    """Refuse soft edges, as smoothing or JPEG leaves them: each grey would count as annotated.
 
-    Numbered objects look otherwise: none is white and larger than all the others together.
+    Objects are solid: most of their pixels equal those to the right and below, few of an edge's do.
+    Pixels that each have a number of their own are neither, and read as they are.
     """
     if pixels.dtype not in (np.uint8, np.uint16):
         return
     levels = np.iinfo(pixels.dtype).max + 1
     counts = cv2.calcHist([pixels], [0], None, [levels], [0, levels]).ravel()
-    greys, white = counts[1:-1], counts[-1]
-    if np.count_nonzero(greys) >= _LEAST_GREYS and white > greys.sum():
+    counts[0] = 0
+    white = int(counts.argmax())
+    alone = counts[white] < _LEAST_SHARE * counts.sum()
+    counts[white] = 0
+    if alone or np.count_nonzero(counts) < _LEAST_GREYS:
+        return
+    solid = 0
+    for top in range(0, len(pixels), _BAND_PX):
+        band = pixels[top : top + _BAND_PX + 1]
+        grey = (band > 0) & (band != white)
+        equal = np.zeros(grey.shape, np.bool_)
+        here = band[:-1, :-1]
+        equal[:-1, :-1] = (here == band[:-1, 1:]) & (here == band[1:, :-1])
+        solid += int(np.count_nonzero((equal & grey)[:_BAND_PX]))
+    if solid < _LEAST_SOLID * counts.sum():
         raise AnnotationError(
-            f"{name} is black and white with {np.count_nonzero(greys)} greys between, as smoothing "
-            "or JPEG leaves them; threshold it and save 0 and white alone"
+            f"{name} has {np.count_nonzero(counts)} greys along soft edges, as smoothing or JPEG "
+            "leaves them; threshold it and save 0 and 255 alone"
         )
 
 

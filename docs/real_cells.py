@@ -157,7 +157,7 @@ def measure(folder: Path) -> dict[str, Any]:
         for mpp in KI67_UM_PX
     }
     sets["neurons, each tracer on each tile"] = score(network, neurons(folder / "neurons_if"))
-    return {"bundle": f"{bundle.metadata.name} {bundle.metadata.version}", "sets": sets}
+    return {"bundle_sha256": bundle.sha256, "sets": sets}
 
 
 def table(figures: dict[str, Any]) -> list[str]:

@@ -37,8 +37,8 @@ _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run; none of them was
   trained on."""
 _OTHER_IMAGES = """\
-The images are not those that the run was validated with: whoever gave them has to know that it
-  learnt from none of them."""
+These are not all the images that the run was validated with, and no others: whoever gave them has
+  to know that it learnt from none of them."""
 _NEVER_TESTED = """\
 - **Never tested{but}:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB
   cells, sections with infarcts. None of these was at hand with an annotation.

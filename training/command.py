@@ -92,14 +92,15 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
         write_page(evaluation, request.page, progress)
     if request.card:
         validated = bundle.metadata.training_data_sha256
-        own = not request.data and tiles_sha256(request.tiles) == validated
+        alike = request.split == "val" and not request.data
+        own = alike and tiles_sha256(request.tiles) == validated
         write_card(bundle, request.card, evaluation, own=own, notes=notes)
     return evaluation
 
 
 def _read_notes(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise DataError(f"{path} cannot be read as text: {reason}", field="notes") from error

@@ -110,6 +110,16 @@ def test_a_dent_in_the_depth_is_no_border(dent: int, cells: int) -> None:
     assert labels.max() == cells
 
 
+@pytest.mark.parametrize(("width", "saddle", "cells"), [(15, 7, 1), (20, 5, 1), (40, 20, 2)])
+def test_a_dent_never_makes_a_cell_vanish(width: int, saddle: int, cells: int) -> None:
+    """A piece of 12 px by less than 9 is too small for a cell, and stays with its neighbour."""
+    row = np.minimum(60 + 30 * np.abs(np.arange(width) - saddle), 250)
+    depth = np.tile(row, (12, 1)).astype(np.uint8)
+    labels = label_cells(np.full_like(depth, 255), depth, SETTINGS)
+    assert labels.max() == cells
+    assert (labels > 0).all()
+
+
 def test_a_faint_or_flat_cell_is_one_cell() -> None:
     """A part of the mask without any predicted depth still counts once."""
     probability, _ = section([(30, 30, 10)], 60, 60)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tifffile
 from PIL import Image
@@ -247,21 +250,54 @@ def test_a_mask_that_stores_white_as_zero_is_refused(tmp_path: Path) -> None:
         open_annotation(path, "vessel", (30, 20))
 
 
-@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_greys_between_black_and_white_are_refused(tmp_path: Path, dtype: type, white: int) -> None:
-    """Edges that smoothing or JPEG left would be annotated, too; 300 numbered cells are no such."""
+def _lines() -> npt.NDArray[np.uint8]:
+    """Draw capillaries of 5 px, white on black."""
+    mask = np.zeros((120, 160), np.uint8)
+    for number in range(6):
+        cv2.line(mask, (4, 15 * number + 8), (155, 18 * number + 3), 255, 5)
+    return mask
+
+
+def _as_jpeg(mask: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
+    stream = io.BytesIO()
+    Image.fromarray(mask).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+@pytest.mark.parametrize(
+    "soft",
+    [
+        _as_jpeg(_lines(), 75),
+        _as_jpeg(_lines(), 95),
+        cv2.GaussianBlur(_lines(), (0, 0), 0.7),
+        cv2.GaussianBlur(_lines(), (0, 0), 2.0).astype(np.uint16),
+        cv2.resize(cv2.resize(_lines(), None, fx=2, fy=2), (160, 120), interpolation=cv2.INTER_AREA)
+        // 2
+        + cv2.GaussianBlur(_lines(), (3, 3), 0) // 2,
+    ],
+    ids=["jpeg 75", "jpeg 95", "blur", "blur in 16 bit", "resized"],
+)
+def test_soft_edges_are_refused(tmp_path: Path, soft: npt.NDArray[Any]) -> None:
+    """Greys that smoothing or JPEG left would be annotated, too."""
     path = tmp_path / "soft.tif"
-    mask = np.zeros((SIZE[1], SIZE[0]), dtype)
-    mask[2:7, 2:9] = white
-    tifffile.imwrite(path, mask)
-    assert (open_annotation(path, "vessel", SIZE).read(FRAME).labels > 0).sum() == 35
-    mask[1, 2:9] = [3, 9, 40, 41, 42, 90, 250]
-    tifffile.imwrite(path, mask)
-    with pytest.raises(AnnotationError, match=r"soft\.tif is black and white with 7 greys between"):
-        open_annotation(path, "vessel", SIZE)
-    mask[2:7, 2:9] = np.arange(35).reshape(5, 7) + white - 34  # numbers up to the last
-    tifffile.imwrite(path, mask)
-    assert open_annotation(path, "vegf_cell", SIZE).read(FRAME).labels.max() > 0
+    tifffile.imwrite(path, soft)
+    with pytest.raises(AnnotationError, match=r"soft\.tif has \d+ greys along soft edges"):
+        open_annotation(path, "vessel", (160, 120))
+
+
+def test_solid_objects_of_any_number_are_no_soft_edges(tmp_path: Path) -> None:
+    """A mask of 0 and 255, and many numbered cells of which one is largest and 255, are read."""
+    path = tmp_path / "solid.tif"
+    tifffile.imwrite(path, _lines())
+    labels = open_annotation(path, "vessel", (160, 120)).read(Grid(0, 0, 160, 120)).labels
+    assert np.array_equal(labels > 0, _lines() > 0)
+    numbered = np.zeros((120, 160), np.uint8)
+    for number in range(40):
+        cv2.circle(numbered, (12 + 15 * (number % 10), 20 + 25 * (number // 10)), 5, number + 1, -1)
+    numbered[100:] = 255
+    tifffile.imwrite(path, numbered)
+    found = open_annotation(path, "vegf_cell", (160, 120)).read(Grid(0, 0, 160, 120)).labels
+    assert len(np.unique(found)) == 42
 
 
 def test_a_mask_of_bools_is_read(tmp_path: Path) -> None:
