@@ -78,9 +78,8 @@ def test_what_the_start_learnt_is_still_said(
     assert again.inherited["licence"] == bundle.metadata.data_licence
     assert again.inherited["whole"] == ["vessmap", "rerendered"]
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert (
-        "not all the images that the run was validated with" in card
-    )  # "hash" is no hash of these tiles
+    # "hash" is no hash of these tiles.
+    assert "not all the images that the run was validated with" in card
 
 
 def test_the_bundle_and_its_card_say_so(
