@@ -3,8 +3,8 @@
 The cell mask is where the probability reaches its threshold. Touching cells are parted by a
 watershed on the predicted depth inside a cell, from each peak of it that stands out (its h-maxima,
 Soille 2003, Morphological Image Analysis, section 6.3); a connected part of the mask is parted the
-same way in whatever window it is seen whole. A cell
-belongs to the block that holds its last pixel in row-major order, so blocks add up exactly.
+same way in whatever window it is seen whole. A cell belongs to the block that holds its last pixel
+in row-major order, so blocks add up exactly.
 
 Letters: H, W pixels of the model's grid.
 """

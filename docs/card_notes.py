@@ -15,8 +15,6 @@ from typing import Any
 
 from docs import ablation, empty_sections, real_cells, strange_sections
 
-_DOCS = Path(__file__).resolve().parent
-
 
 def notes() -> str:
     """Return the Markdown."""
