@@ -6,7 +6,15 @@ import numpy as np
 
 from datasets.synth import SyntheticSection, look_streams
 from datasets.synth_camera import RgbImage, photograph
-from datasets.synth_paint import blurred, gain_noise, smooth_noise, stamp, stamp_disc, streaks
+from datasets.synth_paint import (
+    blurred,
+    gain_noise,
+    holes,
+    smooth_noise,
+    stamp,
+    stamp_disc,
+    streaks,
+)
 from datasets.synth_random import wobbly_radii
 from datasets.synth_scene import VesselStain, WallLook, cell_stain, nuclei_stain, vessel_stain
 from datasets.synth_shapes import Field
@@ -146,9 +154,10 @@ def _blood_spots(
 def _tissue(
     rng: np.random.Generator, vessels: VesselStain, mpp_um: float, style: BrightfieldStyle
 ) -> Field:
-    """Return how dense the neuropil is (H, W): open lumens, shrinkage about vessels, fibres."""
+    """Return how dense the neuropil is (H, W): open lumens, holes, shrinkage, fibres."""
     shape = (vessels.lumen.shape[0], vessels.lumen.shape[1])
-    density = 1 - 0.9 * vessels.lumen
+    torn = holes(rng.spawn(1)[0], shape, style.hole_count, mpp_um, vessels.inside)
+    density = 1 - 0.9 * np.maximum(vessels.lumen, torn)
     if style.halo > 0:
         near = blurred(vessels.inside, 2.2 / mpp_um)
         patchy = np.clip(0.5 + 0.6 * smooth_noise(rng, shape, 20.0 / mpp_um), 0, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.synth import SyntheticSection, look_streams
-from datasets.synth_paint import blurred, gain_noise, smooth_noise, stamp_disc
+from datasets.synth_paint import blurred, gain_noise, holes, smooth_noise, stamp_disc
 from datasets.synth_scene import WallLook, cell_stain, nuclei_stain, vessel_stain
 from datasets.synth_shapes import Field
 from datasets.synth_style import FluorescenceStyle
@@ -108,9 +108,10 @@ def _marker_light(
         )
         light = np.maximum(style.vessel_distractor * light, cells)
     glow = blurred(light, 6.0 / mpp)
-    # Blood vessels lack the glow of neuropil: where they are not stained they are dark.
-    shadow = style.shadow if marker == "VEGF" else 0.0
-    veil = 1 - shadow * blurred(vessels.inside, 1.0 / mpp)
+    # Blood and empty places lack the glow of neuropil: where they are not stained they are dark.
+    hollow = vessels.inside if marker == "VEGF" else vessels.lumen
+    torn = holes(rng.spawn(1)[0], section.shape_at(), style.hole_count, mpp, vessels.inside)
+    veil = 1 - np.maximum(style.shadow * blurred(hollow, 1.0 / mpp), 0.7 * torn)
     return (style.signal * (light + 0.12 * glow)).astype(np.float32), veil.astype(np.float32)
 
 

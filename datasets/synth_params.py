@@ -20,7 +20,7 @@ _NON_NEGATIVE = (
     "cell_strength_spread",
 )
 _POSITIVE = ("mpp_um", "radius_median_um", "wall_thickness_um", "positive_cell_radius_um")
-_FRACTIONS = ("network_fraction", "cluster_fraction", "nuclear_fraction")
+_FRACTIONS = ("network_fraction", "wide_fraction", "cluster_fraction", "nuclear_fraction")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class SectionParams:
         Share of that length that lies in a connected network; the rest are free branching tubes.
     profile_density_per_mm2
         Round and oval cross-sections, open rings about a lumen.
+    wide_fraction
+        Share of the cross-sections that are of arterioles and venules, 10 to 50 µm across.
     large_vessel_density_per_mm2
         Wide tubes (12 to 32 µm across) with two walls.
     radius_median_um, radius_spread
@@ -70,6 +72,7 @@ class SectionParams:
     vessel_length_density_mm_per_mm2: float = 20.0
     network_fraction: float = 0.5
     profile_density_per_mm2: float = 120.0
+    wide_fraction: float = 0.15
     large_vessel_density_per_mm2: float = 4.0
     radius_median_um: float = 2.7
     radius_spread: float = 0.25
@@ -121,7 +124,8 @@ class SectionParams:
     ) -> SectionParams:
         """Draw a plausible section: from sparse thin ones (profiles) to thick dense networks."""
         thick = rng.random() < 0.7
-        nuclear = _nuclear_fraction(*rng.spawn(1)) if "VEGF" in markers else 0.0
+        nuclear_rng, wide_rng = rng.spawn(2)
+        nuclear = _nuclear_fraction(nuclear_rng) if "VEGF" in markers else 0.0
         # Nuclei are smaller than cell bodies: tumours hold up to 5,000 stained ones in a mm².
         most_cells = 5000 if nuclear == 1 else 2000
         return cls(
@@ -135,6 +139,7 @@ class SectionParams:
             profile_density_per_mm2=float(
                 rng.uniform(0.0, 60.0) if thick else rng.uniform(80.0, 400.0)
             ),
+            wide_fraction=_wide_fraction(wide_rng),
             large_vessel_density_per_mm2=float(
                 rng.uniform(0.0, 14.0) if rng.random() < 0.65 else rng.uniform(14.0, 45.0)
             ),
@@ -164,6 +169,11 @@ class SectionParams:
     def without_cells(self) -> SectionParams:
         """Return the same section without any VEGF-positive cell."""
         return dataclasses.replace(self, positive_cell_density_per_mm2=0.0)
+
+
+def _wide_fraction(rng: np.random.Generator) -> float:
+    """Draw the share of wide cross-sections: capillaries prevail, but not in every section."""
+    return float(rng.uniform(0.4, 1.0)) if rng.random() < 0.35 else 0.15
 
 
 def _nuclear_fraction(rng: np.random.Generator) -> float:

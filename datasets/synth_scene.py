@@ -69,8 +69,11 @@ def vessel_stain(
     for field, count in zip(fields, counts, strict=True):
         if count == 0:
             continue
-        roof = 0.0 if field is fields[-1] else _ROOF  # profiles are cut across, and open
-        stain, opening = _walls(field, section.params.wall_thickness_um, mpp, look.wall_face, roof)
+        # Profiles are cut across and open: a slanting cut shows a little of their wall's face.
+        roof, face = (0.0, 0.5) if field is fields[-1] else (_ROOF, 1.0)
+        stain, opening = _walls(
+            field, section.params.wall_thickness_um, mpp, face * look.wall_face, roof
+        )
         gains = np.append(np.exp(rng.normal(0, look.strength_spread, count)), 0.0)
         away = np.append(rng.random(count) < look.defocused_share, False)
         stain *= gains.astype(np.float32)[field.owner]

@@ -50,6 +50,7 @@ class BrightfieldStyle:
     sharpening: float = 0.0
     noise_sd: float = 1.5
     jpeg_quality: int | None = 85
+    hole_count: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.gap_fraction <= 1 or not 0 <= self.erythrocyte_share <= 1:
@@ -118,6 +119,7 @@ class BrightfieldStyle:
             sharpening=_sometimes(rng, 0.5, 0.2, 0.9),
             noise_sd=float(np.exp(rng.uniform(np.log(0.4), np.log(4.0)))),
             jpeg_quality=int(rng.integers(60, 96)),
+            hole_count=_hole_count(rng),
         )
 
 
@@ -152,6 +154,7 @@ class FluorescenceStyle:
     blur_px: float = 0.9
     electrons: float = 1500.0
     read_noise: float = 0.004
+    hole_count: int = 0
 
     def __post_init__(self) -> None:
         if self.full_scale not in (255, 65535):
@@ -208,6 +211,7 @@ class FluorescenceStyle:
             blur_px=float(rng.uniform(0.5, 1.8) if rng.random() < 0.75 else rng.uniform(1.8, 3.2)),
             electrons=electrons,
             read_noise=read_noise,
+            hole_count=_hole_count(rng),
         )
 
 
@@ -215,6 +219,11 @@ def _sometimes(rng: np.random.Generator, chance: float, low: float, high: float)
     """Return a number between low and high with a chance, else 0."""
     there, value = rng.random() < chance, float(rng.uniform(low, high))
     return value if there else 0.0
+
+
+def _hole_count(rng: np.random.Generator) -> int:
+    """Draw how many holes without a wall the tissue has: vacuoles of oedema, tears."""
+    return int(rng.poisson(rng.choice([0.0, 3.0, 15.0], p=[0.65, 0.2, 0.15])))
 
 
 def _varied_vectors(rng: np.random.Generator) -> StainVectors:

@@ -143,8 +143,12 @@ def _profiles(
     found = centre_line_tree(tubes)
     placed: list[Outline] = []
     for _ in range(int(rng.poisson(params.profile_density_per_mm2 * params.area_mm2))):
-        wide = rng.random() < 0.15
-        radius = float(rng.uniform(5.0, 14.0)) if wide else 1.15 * vessel_radius(rng, params)
+        wide = rng.random() < params.wide_fraction
+        radius = (
+            float(np.exp(rng.uniform(np.log(5.0), np.log(25.0))))
+            if wide
+            else 1.15 * vessel_radius(rng, params)
+        )
         outline = Outline(
             (float(rng.uniform(0, params.size_um)), float(rng.uniform(0, params.size_um))),
             wobbly_radii(

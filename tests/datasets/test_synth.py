@@ -12,6 +12,7 @@ from datasets.synth import make_section
 from datasets.synth_brightfield import brightfield_stains, render_brightfield
 from datasets.synth_camera import photograph
 from datasets.synth_fluorescence import fluorescence_channels, render_fluorescence
+from datasets.synth_paint import holes
 from datasets.synth_params import SectionParams
 from datasets.synth_rerender import rerender_as_hdab
 from datasets.synth_shapes import Outline, Tube, outline_labels, tube_field
@@ -176,7 +177,7 @@ def test_a_nuclear_stain_fills_nuclei_and_nothing_around_them() -> None:
     section = make_section(4, params)
     assert len(section.cells) > 20
     assert all(cell.nuclear and cell.body is cell.nucleus for cell in section.cells)
-    assert all(2.0 < cell.body.mean_radius_um < 7.0 for cell in section.cells)
+    assert all(1.9 < cell.body.mean_radius_um < 7.0 for cell in section.cells)
     stain, _ = brightfield_stains(
         section, "VEGF", BrightfieldStyle.clean(), np.random.default_rng(1)
     )
@@ -186,6 +187,41 @@ def test_a_nuclear_stain_fills_nuclei_and_nothing_around_them() -> None:
     cytoplasmic = make_section(4, dataclasses.replace(params, nuclear_fraction=0.0))
     assert not any(cell.nuclear for cell in cytoplasmic.cells)
     assert np.array_equal(cytoplasmic.vessel_mask(), section.vessel_mask())
+
+
+def test_wide_profiles_are_those_of_arterioles() -> None:
+    """Where only wide cross-sections are asked for, none is as narrow as a capillary."""
+    params = SectionParams(
+        vessel_length_density_mm_per_mm2=0.0,
+        large_vessel_density_per_mm2=0.0,
+        profile_density_per_mm2=300.0,
+        wide_fraction=1.0,
+    )
+    wide = [2 * profile.mean_radius_um for profile in make_section(4, params).profiles]
+    assert len(wide) > 5
+    assert min(wide) >= 9.0
+    capillaries = make_section(4, dataclasses.replace(params, wide_fraction=0.0)).profiles
+    assert max(2 * profile.mean_radius_um for profile in capillaries) < 16.0
+
+
+def test_holes_are_empty_of_tissue_and_no_vessels() -> None:
+    """Torn tissue is pale in brightfield and dark in fluorescence, and never part of the truth."""
+    section = make_section(6, dataclasses.replace(_BOTH, markers=("CD31",)))
+    vessels = section.vessel_mask().astype(np.float32)
+    torn = holes(np.random.default_rng(1), section.shape_at(), 20, 0.5, vessels)
+    assert torn.max() > 0.9
+    assert not torn[vessels > 0].any()
+
+    whole, glow = BrightfieldStyle(noise_sd=0.0), FluorescenceStyle(texture=0.0, speck_count=0)
+    for render, style, paler in (
+        (render_brightfield, whole, True),
+        (lambda s, m, look: render_fluorescence(s, [m], look)[..., 1], glow, False),
+    ):
+        before = render(section, "CD31", style).astype(int)
+        after = render(section, "CD31", dataclasses.replace(style, hole_count=20)).astype(int)
+        change = (after - before) if paler else (before - after)
+        assert change.mean() > 0.5
+        assert np.array_equal(section.vessel_mask(), vessels > 0)
 
 
 @pytest.mark.parametrize("seed", range(8))
