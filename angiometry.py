@@ -186,15 +186,14 @@ def train(
         raise typer.Exit(2)
     with _plain_errors():
         from training.recipe import TILES, read_recipe
-        from training.run import check_folder, read_start
+        from training.run import check_run, read_start
         from training.run import train as run
         from training.sources import prepare_tiles
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         plan = read_recipe(recipe)
-        # What is wrong with either shows before the tiles are made.
-        check_folder(out / plan.name, resume=resume)
         given = read_start(start) if start else None
+        check_run(plan, out / plan.name, start=given, resume=resume)
         folders = prepare_tiles(
             plan,
             tiles or out / TILES,
@@ -277,7 +276,16 @@ def evaluate(
 
     with _plain_errors(), _progress_bar() as progress:
         request = EvaluateRequest(
-            model, data or (), tiles or (), split, json_, html, card, classes or (), tta, notes
+            model=model,
+            data=data or (),
+            tiles=tiles or (),
+            split=split,
+            json=json_,
+            html=html,
+            card=card,
+            classes=classes or (),
+            tta=tta,
+            notes=notes,
         )
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())

@@ -22,13 +22,13 @@ from analysis.assembly import file_sha256
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output, measure_file, open_section
 from analysis.errors import AnalysisError
-from analysis.exports import write_whole
 from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
 from analysis.record import rounded, to_dict
 from imaging.calibration import agree
 from imaging.errors import ImagingError
 from imaging.names import readable
 from model.bundle import load_bundle
+from model.files import write_whole
 
 SUFFIX_OF_OUTPUT: Mapping[Output, str] = {
     "csv": ".csv",

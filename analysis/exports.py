@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.record import Record, to_json
 from analysis.rows import COLUMNS, rows
+from model.files import write_whole
 
 
 def csv_text(record: Record) -> str:
@@ -28,10 +29,3 @@ def write_csv(record: Record, path: Path) -> None:
 def write_json(record: Record, path: Path) -> None:
     """Write the whole record as JSON."""
     write_whole(path, (to_json(record) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

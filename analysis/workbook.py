@@ -12,9 +12,9 @@ from typing import Any
 import openpyxl
 from openpyxl.styles import Font
 
-from analysis.exports import write_whole
 from analysis.record import Record, to_dict
 from analysis.rows import COLUMNS, harmless, leaves, rows
+from model.files import write_whole
 
 # A sheet holds 2²⁰ rows; what is beyond stands in objects.csv.
 _MOST_ROWS = 1_048_575

@@ -17,7 +17,7 @@ from datasets.annotations import Bounds, TargetAnnotation, open_annotation
 from datasets.errors import BuildError, DatasetsError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.rerender import hdab_sections
-from datasets.rows import SYNTHETIC_GROUP, Row
+from datasets.rows import SYNTHETIC_GROUP, VESSMAP_GROUP, Row
 from imaging.calibration import MAX_MPP_UM, MIN_MPP_UM
 from imaging.errors import ImagingError
 from imaging.markers import fit_scaling, marker_channels
@@ -236,7 +236,9 @@ def _record(tile: str, this: _Pass, modality: str, target: str, grid: Grid) -> d
 
 
 def _source_of(this: _Pass, modality: str) -> str:
-    """Return where the pixels come from: drawn sections are no annotated images of anybody's."""
+    """Return where the pixels come from: published and drawn ones are not a laboratory's own."""
+    if this.source == ANNOTATED and this.row.group == VESSMAP_GROUP:
+        return VESSMAP_GROUP
     if this.source != ANNOTATED or this.row.group != SYNTHETIC_GROUP:
         return this.source
     shown = "vessel" if TARGET_OF_MARKER[this.marker] == VESSEL else "cells"

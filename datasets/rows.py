@@ -34,6 +34,8 @@ COLUMNS = (
     "sha256",
 )
 OPTIONAL_COLUMNS = ("channels",)
+VESSMAP_GROUP = "vessmap"
+"""The group of the published crops, and the source of their tiles."""
 SYNTHETIC_GROUP = "synthetic"
 """The group of drawn sections, which are no animals'."""
 GEOJSON_SUFFIXES = (".geojson", ".json")

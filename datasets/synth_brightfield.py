@@ -6,17 +6,16 @@ import numpy as np
 
 from datasets.synth import SyntheticSection, look_streams
 from datasets.synth_camera import RgbImage, photograph
-from datasets.synth_paint import (
-    blurred,
-    gain_noise,
-    holes,
-    smooth_noise,
-    stamp,
-    stamp_disc,
-    streaks,
-)
+from datasets.synth_paint import blurred, gain_noise, smooth_noise, stamp, stamp_disc, streaks
 from datasets.synth_random import wobbly_radii
-from datasets.synth_scene import VesselStain, WallLook, cell_stain, nuclei_stain, vessel_stain
+from datasets.synth_scene import (
+    VesselStain,
+    WallLook,
+    cell_stain,
+    holes,
+    nuclei_stain,
+    vessel_stain,
+)
 from datasets.synth_shapes import Field
 from datasets.synth_style import BrightfieldStyle
 
@@ -79,9 +78,10 @@ def brightfield_stains(
             weakest=style.weakest_cell,
         )
         dab = np.maximum(style.vessel_distractor * dab, cells)
-    tissue = _tissue(haze_rng, vessels, mpp, style)
+    torn = holes(haze_rng.spawn(1)[0], section, style.hole_count)
+    tissue = (1 - 0.9 * torn) * _tissue(haze_rng, vessels, mpp, style)
     dab = style.dab_od * dab + tissue * brown_haze(haze_rng, shape, mpp, style)
-    hematoxylin = style.hematoxylin_od * nuclei_stain(nuclei_rng, section)
+    hematoxylin = style.hematoxylin_od * (1 - torn) * nuclei_stain(nuclei_rng, section)
     hematoxylin += tissue * blue_haze(haze_rng, shape, mpp, style)
     spots = _blood_spots(blood_rng, section, vessels.lumen, style.erythrocyte_share)
     rims, blood = erythrocytes(blood_rng, shape, spots, mpp)
@@ -154,10 +154,9 @@ def _blood_spots(
 def _tissue(
     rng: np.random.Generator, vessels: VesselStain, mpp_um: float, style: BrightfieldStyle
 ) -> Field:
-    """Return how dense the neuropil is (H, W): open lumens, holes, shrinkage, fibres."""
+    """Return how dense the neuropil is (H, W): open lumens, shrinkage about vessels, fibres."""
     shape = (vessels.lumen.shape[0], vessels.lumen.shape[1])
-    torn = holes(rng.spawn(1)[0], shape, style.hole_count, mpp_um, vessels.inside)
-    density = 1 - 0.9 * np.maximum(vessels.lumen, torn)
+    density = 1 - 0.9 * vessels.lumen
     if style.halo > 0:
         near = blurred(vessels.inside, 2.2 / mpp_um)
         patchy = np.clip(0.5 + 0.6 * smooth_noise(rng, shape, 20.0 / mpp_um), 0, 1)

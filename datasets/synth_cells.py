@@ -111,7 +111,8 @@ class _Obstacles:
     def __init__(self, tubes: tuple[Tube, ...], outlines: tuple[Outline, ...]) -> None:
         self._lines = centre_line_tree(tubes)
         self._centres = np.array([outline.centre_um for outline in outlines]).reshape(-1, 2)
-        self._reach = np.array([outline.mean_radius_um for outline in outlines])
+        self._outlines = outlines
+        self._farthest = np.array([outline.radii_um.max() for outline in outlines])
 
     def near(self, centre: FloatArray, radius_um: float) -> bool:
         if self._lines is not None:
@@ -119,8 +120,11 @@ class _Obstacles:
             distances, at = self._lines[0].query(centre, k=min(8, self._lines[0].n))
             if np.any(distances < self._lines[1][at] + radius_um):
                 return True
-        gaps = np.hypot(*(self._centres - centre).T) - self._reach
-        return bool(np.any(gaps < radius_um))
+        apart = np.hypot(*(self._centres - centre).T)
+        return any(
+            apart[at] < self._outlines[at].radius_towards_um(centre) + radius_um
+            for at in np.flatnonzero(apart < self._farthest + radius_um)
+        )
 
 
 def _spots(

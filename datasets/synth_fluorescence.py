@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.synth import SyntheticSection, look_streams
-from datasets.synth_paint import blurred, gain_noise, holes, smooth_noise, stamp_disc
-from datasets.synth_scene import WallLook, cell_stain, nuclei_stain, vessel_stain
+from datasets.synth_paint import blurred, gain_noise, smooth_noise, stamp_disc
+from datasets.synth_scene import WallLook, cell_stain, holes, nuclei_stain, vessel_stain
 from datasets.synth_shapes import Field
 from datasets.synth_style import FluorescenceStyle
 
 NUCLEI = "nuclei"
 _STREAM = 2
+_DARK_HOLE = np.float32(0.7)
+"""Part of the glow that a hole lacks: what lies above and below it still glows."""
 
 
 def fluorescence_channels(markers: Sequence[str]) -> dict[str, int]:
@@ -48,14 +50,16 @@ def render_fluorescence(
     streams = look_streams(section.seed if seed is None else seed, _STREAM, 4)
     style = FluorescenceStyle.draw(streams[0]) if style is None else style
     markers = section.params.markers if markers is None else markers
-    nuclei = nuclei_stain(streams[1], section) * np.float32(style.nuclei)
+    torn = holes(streams[0].spawn(1)[0], section, style.hole_count)
+    nuclei = nuclei_stain(streams[1], section) * np.float32(style.nuclei) * (1 - torn)
     signals: list[Field] = [nuclei]
-    veils: list[Field] = [np.full_like(nuclei, 0.5)]
+    glowing = 1 - _DARK_HOLE * torn
+    veils: list[Field] = [0.5 * glowing]
     clouds = [0.5 * style.mottle]
     for marker, stream in zip(markers, streams[2].spawn(len(markers)), strict=True):
         light, veil = _marker_light(stream, section, marker, style)
         signals.append(light)
-        veils.append(veil)
+        veils.append(veil * glowing)
         clouds.append(_mottle(section, marker, style))
     channels = [
         _expose(
@@ -110,8 +114,7 @@ def _marker_light(
     glow = blurred(light, 6.0 / mpp)
     # Blood and empty places lack the glow of neuropil: where they are not stained they are dark.
     hollow = vessels.inside if marker == "VEGF" else vessels.lumen
-    torn = holes(rng.spawn(1)[0], section.shape_at(), style.hole_count, mpp, vessels.inside)
-    veil = 1 - np.maximum(style.shadow * blurred(hollow, 1.0 / mpp), 0.7 * torn)
+    veil = 1 - style.shadow * blurred(hollow, 1.0 / mpp)
     return (style.signal * (light + 0.12 * glow)).astype(np.float32), veil.astype(np.float32)
 
 

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datasets.synth_random import wobbly_radii
 from datasets.synth_shapes import Field, FloatArray, Outline, VesselField, angles_of
 
 _SHIFT_BITS = 4
@@ -90,23 +89,6 @@ def stamp_disc(
     angles = angles_of(24)
     rim = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     stamp(canvas, centre_um + radius_um * rim, mpp_um, value)
-
-
-def holes(
-    rng: np.random.Generator, shape: tuple[int, int], count: int, mpp_um: float, vessels: Field
-) -> Field:
-    """Return how empty each pixel (H, W) is of tissue that was torn or swollen, beside vessels."""
-    canvas = np.zeros(shape, np.float32)
-    for _ in range(count):
-        centre = rng.uniform(0, (shape[1] * mpp_um, shape[0] * mpp_um))
-        radii = wobbly_radii(
-            rng,
-            float(np.exp(rng.uniform(np.log(2.0), np.log(20.0)))),
-            elongation=float(np.exp(abs(rng.normal(0, 0.5)))),
-            wobble=0.12,
-        )
-        stamp(canvas, Outline((centre[0], centre[1]), radii).vertices_um, mpp_um)
-    return canvas * (1 - vessels)
 
 
 def outline_field(

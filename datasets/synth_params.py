@@ -44,7 +44,8 @@ class SectionParams:
     profile_density_per_mm2
         Round and oval cross-sections, open rings about a lumen.
     wide_fraction
-        Share of the cross-sections that are of arterioles and venules, 10 to 50 µm across.
+        Share of these that are arterioles and venules, 10 to 50 µm across; among dense tubes fewer
+        find room.
     large_vessel_density_per_mm2
         Wide tubes (12 to 32 µm across) with two walls.
     radius_median_um, radius_spread

@@ -22,7 +22,8 @@ from datasets.synth_paint import (
     soft_inside,
     stamp,
 )
-from datasets.synth_shapes import Field, FloatArray, VesselField, tube_field
+from datasets.synth_random import wobbly_radii
+from datasets.synth_shapes import Field, FloatArray, Outline, VesselField, tube_field
 
 # A tube narrower than the section is thick keeps its front or back wall in it: its lumen is never
 # free of stain. Sections of 10 µm are usual, so narrower tubes are roofed, twice as wide ones open.
@@ -160,6 +161,24 @@ def _paint_cell(
     shade = np.clip(1 + near_far * (np.hypot(x, y) - 0.7) + to_x * x + to_y * y, 0.4, 1.8)
     painted = cell.strength * covered * shade * (1 - nucleus * (1 - nuclear_level))
     np.maximum(canvas[window], painted.astype(np.float32), out=canvas[window])
+
+
+def holes(rng: np.random.Generator, section: SyntheticSection, count: int) -> Field:
+    """Return where tissue is missing (H, W), 0 to 1: tears, and vacuoles of oedema.
+
+    `count` holes of 2 to 20 µm radius have no wall; vessels and positive cells stay whole.
+    """
+    mpp, shape, size = section.params.mpp_um, section.shape_at(), section.params.size_um
+    canvas = np.zeros(shape, np.float32)
+    for _ in range(count):
+        radius = float(np.exp(rng.uniform(np.log(2.0), np.log(20.0))))
+        elongation = float(np.exp(abs(rng.normal(0, 0.5))))
+        x, y = rng.uniform(0, size, 2)
+        radii = wobbly_radii(rng, radius, elongation=elongation, wobble=0.12)
+        stamp(canvas, Outline((float(x), float(y)), radii).vertices_um, mpp)
+    if count:
+        canvas[section.vessel_mask() | (section.cell_labels() > 0)] = 0
+    return canvas
 
 
 def nuclei_stain(rng: np.random.Generator, section: SyntheticSection) -> Field:

@@ -90,6 +90,19 @@ class Outline:
         """Radius of the circle of about equal area."""
         return float(np.sqrt(np.mean(self.radii_um**2)))
 
+    def reaches(self, size_um: float) -> bool:
+        """Return whether any of it lies inside a square frame of ``size_um``."""
+        nearest = np.clip(self.centre_um, 0, size_um)
+        apart = float(np.hypot(*np.subtract(self.centre_um, nearest)))
+        return apart < self.radius_towards_um(nearest)
+
+    def radius_towards_um(self, point_um: FloatArray) -> float:
+        """Return how far the outline lies from its centre in the direction of a point x, y."""
+        to_x, to_y = np.subtract(point_um, self.centre_um)
+        turn = np.arctan2(to_y, to_x)
+        angles = angles_of(self.radii_um.size)
+        return float(np.interp(turn, angles, self.radii_um, period=2 * np.pi))
+
     def polygon(self) -> shapely.Geometry:
         """Return the outline as a polygon."""
         return shapely.Polygon(self.vertices_um)

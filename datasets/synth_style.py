@@ -21,6 +21,7 @@ class BrightfieldStyle:
     """Stain and camera of a brightfield H-DAB section. Optical densities are per unit stain vector.
 
     ``clean()`` gives a picture from which the stain separation returns exactly what was put in.
+    ``hole_count`` holes of the tissue are as pale as open lumens, and have no wall.
     """
 
     vectors: StainVectors = field(default_factory=StainVectors.default)
@@ -57,7 +58,14 @@ class BrightfieldStyle:
             raise ValueError("gap_fraction and erythrocyte_share are fractions between 0 and 1")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality is {self.jpeg_quality}; give 1 to 100 or None")
-        for name in ("dab_od", "blur_px", "noise_sd", "dab_haze_od", "hematoxylin_od"):
+        for name in (
+            "dab_od",
+            "blur_px",
+            "noise_sd",
+            "dab_haze_od",
+            "hematoxylin_od",
+            "hole_count",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
 
@@ -129,6 +137,8 @@ class FluorescenceStyle:
 
     ``mottle`` is the standard deviation of autofluorescence that is clouded over ``mottle_px`` and
     over a third of it; ``mottle_skew`` from 0 (as much darker as brighter) to 1 (bright clouds).
+    ``shadow`` is the part of the glow that open lumens lack, and unstained vessels beside VEGF;
+    ``hole_count`` holes of the tissue, which have no wall, lack most of it.
     """
 
     full_scale: int = 255
@@ -159,6 +169,8 @@ class FluorescenceStyle:
     def __post_init__(self) -> None:
         if self.full_scale not in (255, 65535):
             raise ValueError(f"full_scale is {self.full_scale}; give 255 or 65535")
+        if self.hole_count < 0:
+            raise ValueError(f"hole_count is {self.hole_count}; give 0 or more")
         if not self.electrons > 0:
             raise ValueError(f"electrons is {self.electrons}; give a positive number at full scale")
 

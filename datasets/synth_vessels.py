@@ -20,6 +20,8 @@ from datasets.synth_random import (
 from datasets.synth_shapes import FloatArray, Outline, Tube
 
 _FREE, _LARGE = 1, 2
+_GAP_UM = 1.5  # between vessels that are cut across and all others
+_TRIES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,31 +141,41 @@ def _winding_tube(
 def _profiles(
     rng: np.random.Generator, params: SectionParams, tubes: tuple[Tube, ...]
 ) -> list[Outline]:
-    """Place round and oval cross-sections clear of the tubes and of each other."""
+    """Place round and oval cross-sections clear of the tubes and of each other, wide ones first."""
     found = centre_line_tree(tubes)
+    wanted = int(rng.poisson(params.profile_density_per_mm2 * params.area_mm2))
     placed: list[Outline] = []
-    for _ in range(int(rng.poisson(params.profile_density_per_mm2 * params.area_mm2))):
-        wide = rng.random() < params.wide_fraction
-        radius = (
-            float(np.exp(rng.uniform(np.log(5.0), np.log(25.0))))
-            if wide
-            else 1.15 * vessel_radius(rng, params)
-        )
-        outline = Outline(
-            (float(rng.uniform(0, params.size_um)), float(rng.uniform(0, params.size_um))),
-            wobbly_radii(
-                rng, radius, elongation=float(np.exp(abs(rng.normal(0, 0.45)))), wobble=0.05
-            ),
-        )
-        reach = float(outline.radii_um.max())
-        if found is not None:
-            distance, at = found[0].query(outline.centre_um)
-            if distance < reach + found[1][at] + 1.5:
-                continue
-        if all(
-            np.hypot(*np.subtract(outline.centre_um, other.centre_um))
-            > reach + other.radii_um.max() + 1.5
-            for other in placed
-        ):
-            placed.append(outline)
+    for radius in sorted((_profile_radius(rng, params) for _ in range(wanted)), reverse=True):
+        elongation = float(np.exp(abs(rng.normal(0, 0.45))))
+        radii = wobbly_radii(rng, radius, elongation=elongation, wobble=0.05)
+        for _ in range(_TRIES):
+            # Some are cut by the frame.
+            x, y = rng.uniform(-0.7 * radii.max(), params.size_um + 0.7 * radii.max(), 2)
+            outline = Outline((float(x), float(y)), radii)
+            if outline.reaches(params.size_um) and _is_clear(outline, placed, found):
+                placed.append(outline)
+                break
     return placed
+
+
+def _profile_radius(rng: np.random.Generator, params: SectionParams) -> float:
+    if rng.random() < params.wide_fraction:
+        return float(np.exp(rng.uniform(np.log(5.0), np.log(25.0))))
+    return 1.15 * vessel_radius(rng, params)
+
+
+def _is_clear(
+    outline: Outline, placed: list[Outline], tubes: tuple[cKDTree, FloatArray] | None
+) -> bool:
+    """Return whether an outline keeps its distance from all that is there."""
+    reach = float(outline.radii_um.max()) + _GAP_UM
+    if tubes is not None:
+        tree, radii = tubes
+        for at in tree.query_ball_point(outline.centre_um, reach + radii.max()):
+            apart = float(np.hypot(*(tree.data[at] - outline.centre_um)))
+            if apart < reach + radii[at]:
+                return False
+    return all(
+        np.hypot(*np.subtract(outline.centre_um, other.centre_um)) > reach + other.radii_um.max()
+        for other in placed
+    )

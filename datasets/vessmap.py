@@ -22,7 +22,7 @@ from pathlib import Path
 
 from datasets.errors import LayoutError
 from datasets.manifest import Manifest
-from datasets.rows import Row, file_sha256
+from datasets.rows import VESSMAP_GROUP, Row, file_sha256
 from datasets.splits import draw
 from model.targets import VESSEL
 
@@ -93,7 +93,7 @@ def vessmap_manifest(
             image=images[number].relative_to(root).as_posix(),
             animal=f"vessmap-{number}",
             section=number,
-            group="vessmap",
+            group=VESSMAP_GROUP,
             markers=("CD31",),
             modality="fluorescence",
             mpp_um=MPP_UM,

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from datasets.synth import make_section
+from datasets.synth import SyntheticSection, make_section
 from datasets.synth_brightfield import render_brightfield
 from datasets.synth_fluorescence import render_fluorescence
 from datasets.synth_params import SectionParams
 from datasets.synth_style import BrightfieldStyle, FluorescenceStyle
 from imaging.markers import brightfield_scaling, fluorescence_scaling, marker_channels
-from model.bundle import find_bundle, load_bundle
+from model.bundle import Bundle, find_bundle, load_bundle
 from model.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,26 +71,44 @@ def empty_section(modality: str, number: int) -> tuple[npt.NDArray[Any], int]:
     """Draw a section without vessels; return its pixels and the camera's full scale."""
     rng = np.random.default_rng((41, number))
     params = SectionParams.draw(rng, size_px=512).without_vessels()
-    section = make_section(_FIRST_SEED + number, params)
+    return look(make_section(_FIRST_SEED + number, params), modality, rng)
+
+
+def look(
+    section: SyntheticSection, modality: str, rng: np.random.Generator
+) -> tuple[npt.NDArray[Any], int]:
+    """Return a section's pixels in a look that `rng` draws, and the camera's full scale."""
     if modality == "brightfield":
         return render_brightfield(section, style=BrightfieldStyle.draw(rng)), 255
     style = FluorescenceStyle.draw(rng)
     return render_fluorescence(section, style=style)[..., 1], style.full_scale
 
 
-def measure() -> dict[str, Any]:
-    """Return the vessel area fraction of every picture, at the shipped threshold."""
-    bundle = load_bundle(find_bundle(None))
-    predictor, least = Predictor(bundle), round(255 * bundle.metadata.thresholds["vessel"])
+class Outliner:
+    """Outlines vessels as the product does, at the bundle's threshold."""
 
-    def outlined(pixels: npt.NDArray[Any], full_scale: int = 255) -> float:
+    def __init__(self, bundle: Bundle) -> None:
+        self._predictor = Predictor(bundle)
+        self._least = round(255 * bundle.metadata.thresholds["vessel"])
+
+    def __call__(self, pixels: npt.NDArray[Any], full_scale: int = 255) -> npt.NDArray[np.bool_]:
+        """Return the vessels (H, W) of a picture (H, W, 3) or of one channel (H, W)."""
         if pixels.ndim == 3:
             scaling = brightfield_scaling("CD31")
         else:
             pixels = pixels[..., None]
             scaling = fluorescence_scaling("CD31", pixels[..., 0], full_scale=full_scale)
-        vessel = predictor.predict(marker_channels(pixels, scaling))[0]
-        return round(float((vessel >= least).mean()), 6)
+        vessel = self._predictor.predict(marker_channels(pixels, scaling))[0]
+        return np.asarray(vessel >= self._least)
+
+
+def measure() -> dict[str, Any]:
+    """Return the vessel area fraction of every picture, at the shipped threshold."""
+    bundle = load_bundle(find_bundle(None))
+    outliner = Outliner(bundle)
+
+    def outlined(pixels: npt.NDArray[Any], full_scale: int = 255) -> float:
+        return round(float(outliner(pixels, full_scale).mean()), 6)
 
     mottles = {kind: [outlined(mottled(kind, n)) for n in range(FIELDS)] for kind in MOTTLES}
     sections = {

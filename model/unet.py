@@ -20,6 +20,10 @@ from model.targets import CHANNELS
 
 Encoder = Literal["plain", "resnet18", "resnet34"]
 _RESNET_WIDTHS = (64, 64, 128, 256, 512)  # both ResNets: the stem, then their four stages
+_RESNETS = {
+    "resnet18": (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
+    "resnet34": (models.resnet34, models.ResNet34_Weights.IMAGENET1K_V1),
+}
 # 3×3 convolutions by level; the 7×7 stem works on the full scale and reaches as far as three.
 _CONVOLUTIONS = {"resnet18": (5, 0, 4, 4, 4, 4), "resnet34": (5, 0, 6, 8, 12, 6)}
 
@@ -89,11 +93,7 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         self.widths = [config.base, *_RESNET_WIDTHS]
         self.full = double_conv(config.in_channels, config.base)
-        net = load_resnet(config.encoder)
-        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu)
-        self.stages = nn.ModuleList(
-            [nn.Sequential(net.maxpool, net.layer1), net.layer2, net.layer3, net.layer4]
-        )
+        self.stem, self.stages = _stem_and_stages(_RESNETS[config.encoder][0](weights=None))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the features of every scale, finest first."""
@@ -103,20 +103,10 @@ class ResNetEncoder(nn.Module):
         return features
 
 
-def load_resnet(name: Encoder) -> ResNet:
-    """Return a torchvision ResNet with ImageNet weights, or random ones where none are in reach."""
-    build, weights = {
-        "resnet18": (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
-        "resnet34": (models.resnet34, models.ResNet34_Weights.IMAGENET1K_V1),
-    }[name]
-    try:
-        return cast(ResNet, build(weights=weights))
-    except OSError as error:  # urllib's errors derive from it
-        warnings.warn(
-            f"the ImageNet weights of {name} are out of reach ({error}); starting from random ones",
-            stacklevel=2,
-        )
-        return cast(ResNet, build(weights=None))
+def _stem_and_stages(net: ResNet) -> tuple[nn.Sequential, nn.ModuleList]:
+    stem = nn.Sequential(net.conv1, net.bn1, net.relu)
+    first = nn.Sequential(net.maxpool, net.layer1)
+    return stem, nn.ModuleList([first, net.layer2, net.layer3, net.layer4])
 
 
 class UNet(nn.Module):
@@ -150,6 +140,28 @@ class UNet(nn.Module):
             x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, features.pop()], dim=1))
         return cast(Tensor, self.head(x))
+
+
+def start_from_imagenet(network: UNet) -> None:
+    """Give a ResNet encoder torchvision's ImageNet weights; a plain encoder stays as it is.
+
+    Only for weights that are to be trained from the start: torchvision fetches what it has not
+    fetched before. Where they are out of reach, a warning says so and the random ones stay.
+    """
+    encoder, name = network.encoder, network.config.encoder
+    if not isinstance(encoder, ResNetEncoder):
+        return
+    build, weights = _RESNETS[name]
+    try:
+        stem, stages = _stem_and_stages(build(weights=weights))
+    except OSError as error:  # urllib's errors derive from it
+        warnings.warn(
+            f"the ImageNet weights of {name} are out of reach ({error}); starting from random ones",
+            stacklevel=2,
+        )
+        return
+    encoder.stem.load_state_dict(stem.state_dict())
+    encoder.stages.load_state_dict(stages.state_dict())
 
 
 def receptive_radius_px(config: UNetConfig) -> int:

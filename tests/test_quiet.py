@@ -74,6 +74,7 @@ import training.run, training.publish  # all that a run and its export import
 change = Augmentation(AugmentConfig())
 change.reseed(1)
 tile = change(image=np.zeros((64, 64, 3), np.uint8), masks=[np.ones((64, 64), np.uint8)])
+UNet(UNetConfig(encoder="resnet18", base=4, depth=5))  # as a checkpoint of one is loaded
 network = UNet(UNetConfig(base=4, depth=2))
 image = torch.from_numpy(tile["image"]).permute(2, 0, 1)[None].float() / 255
 target = torch.zeros(1, 3, 64, 64)

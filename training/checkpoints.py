@@ -1,4 +1,4 @@
-"""How checkpoints come to the disk, whole or not at all, and whether they are still whole.
+"""How checkpoints come to the disk, whole or not at all, and what a run that goes on makes of them.
 
 Lightning writes to the system's temporary folder and moves the file over, which copies it where
 that folder is on another disk: a process killed meanwhile leaves half a checkpoint and no other.
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from model.files import write_whole
 
@@ -27,6 +28,23 @@ class WholeFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_whole(Path(path), content.getbuffer())
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Lightning's, which forgets the best score where the run's folder has moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what was kept, under the names that its files have here."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {name: here(state_dict[name]) for name in paths}
+        super().load_state_dict(
+            state_dict | moved | {"dirpath": self.dirpath, "best_k_models": best}
+        )
 
 
 def check_whole(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.tiles import TileDataset
+from datasets.cut import ANNOTATED
 from model.targets import CHANNELS
 from training.errors import DataError
 from training.stream import tiles_of_split
@@ -41,7 +41,7 @@ def check_animals(folders: Sequence[Path]) -> None:
     for folder in folders:
         with (folder / "tiles.csv").open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                if row["source"] == "annotated":
+                if row["source"] == ANNOTATED:
                     splits.setdefault(row["animal"], set()).add(row["split"])
     leaking = [f"{a} in {' and '.join(sorted(s))}" for a, s in sorted(splits.items()) if len(s) > 1]
     if leaking:
@@ -55,35 +55,39 @@ def check_animals(folders: Sequence[Path]) -> None:
 def check_classes(folders: Sequence[Path]) -> None:
     """Refuse training tiles that show a target nowhere, or show nothing but it.
 
-    From such tiles a network learns one answer for every pixel. Reading ends where both were seen.
+    From such tiles a network learns one answer for every pixel. What a laboratory outlined has to
+    show both by itself: drawn sections beside it would only hide that its masks are empty or
+    inverted. Reading ends where both were seen.
 
     Raises
     ------
     DataError
-        If every annotated pixel of a target, over all folders, is the same.
+        If every annotated pixel of a target is the same, on the images that somebody outlined or
+        on all others.
     """
-    seen: dict[str, set[bool]] = {}
-    for tiles in (TileDataset(folder, "train") for folder in folders):
+    seen: dict[tuple[str, str], set[bool]] = {}
+    for tiles in tiles_of_split(folders, split="train"):
         for index, row in enumerate(tiles.rows):
-            named = row["targets"].split("+")
-            if all(len(seen.get(target, ())) == 2 for target in named):
+            whose = "annotated " if row["source"] == ANNOTATED else ""
+            named = [(whose, target) for target in row["targets"].split("+")]
+            if all(len(seen.get(key, ())) == 2 for key in named):
                 continue
             item = tiles[index]
             learnt = item["weight"][0] > 0
-            for target in named:
-                values = item["target"][CHANNELS.index(target)][learnt].numpy() > 0
-                seen.setdefault(target, set()).update(np.unique(values).tolist())
-    for target, classes in seen.items():
+            for key in named:
+                values = item["target"][CHANNELS.index(key[1])][learnt].numpy() > 0
+                seen.setdefault(key, set()).update(np.unique(values).tolist())
+    for (whose, target), classes in seen.items():
         if classes == {False}:
             raise DataError(
-                f"no training tile shows any {target}; outline some, or take {target} out of "
-                "the manifest's targets",
+                f"no {whose}training tile shows any {target}; outline some, or take {target} out "
+                "of the manifest's targets",
                 "data",
             )
         if classes == {True}:
             raise DataError(
-                f"every annotated pixel of the training tiles is {target}; draw the areas that "
-                "were annotated, background included, and check that no mask is inverted",
+                f"every annotated pixel of the {whose}training tiles is {target}; draw the areas "
+                "that were annotated, background included, and check that no mask is inverted",
                 "data",
             )
 

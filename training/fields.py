@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +36,20 @@ class Field:
         uint8 (H, W, 3): marker, counterstain, residual, × 255; 0 where no tile lies.
     labels
         Target to label image (H, W); cells are numbered within their tile.
-    seen
-        bool (H, W): where it was annotated.
+    owner
+        int32 (H, W): the number in `tiles` of the tile whose annotation stands there, −1 where
+        nothing was annotated. Where tiles overlap, it is the first that was annotated there.
     """
 
     channels: npt.NDArray[np.uint8]
     labels: Mapping[str, npt.NDArray[np.integer]]
-    seen: npt.NDArray[np.bool_]
+    owner: npt.NDArray[np.int32]
     tiles: tuple[TilePlace, ...]
+
+    @cached_property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Where it was annotated, bool (H, W)."""
+        return np.asarray(self.owner >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +76,21 @@ class ImageTiles:
         left, top = min(w.x for w in windows), min(w.y for w in windows)
         shape = max(w.bottom for w in windows) - top, max(w.right for w in windows) - left
         frame = Window(left, top, shape[1], shape[0])
-        channels, seen = np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.bool_)
+        channels, owner = np.zeros((*shape, 3), np.uint8), np.full(shape, -1, np.int32)
         labels: dict[str, npt.NDArray[np.integer]] = {}
         places = []
         for number, window in zip(members, windows, strict=True):
             index = self.indices[number]
             tile, inside = self.part.raw(index), window.within(frame)
-            channels[inside.slices()] = tile.image
-            seen[inside.slices()] = tile.weight > 0
+            at = inside.slices()
+            channels[at] = tile.image
+            new = (tile.weight > 0) & (owner[at] < 0)
+            owner[at][new] = len(places)
             for target, drawn in tile.labels.items():
                 canvas = labels.setdefault(target, np.zeros(shape, np.int32))
-                canvas[inside.slices()] = np.where(tile.weight > 0, drawn, 0)
+                canvas[at][new] = drawn[new]
             places.append(TilePlace(self.part.rows[index]["tile"], inside))
-        return Field(channels, labels, seen, tuple(places))
+        return Field(channels, labels, owner, tuple(places))
 
 
 def images_of(parts: Sequence[TileDataset]) -> list[ImageTiles]:

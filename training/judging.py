@@ -214,7 +214,8 @@ class _Compared:
     def _cells(self) -> InstanceTally:
         """Compare cells tile by tile; parts of either that a border made too small are left out.
 
-        Annotated cells have their numbers within a tile only: one on a border counts in each.
+        Annotated cells have their numbers within a tile only: one on a border counts in each. Where
+        tiles overlap, only one of them is compared.
         """
         settings = CellSettings(self.network.mpp_um, self.network.level(VEGF_CELL))
         levels = [
@@ -222,11 +223,12 @@ class _Compared:
             for name in (VEGF_CELL, VEGF_CELL_CENTRE)
         ]
         total = InstanceTally()
-        for place in self.field.tiles:
+        for number, place in enumerate(self.field.tiles):
             inside = place.window.slices()
+            own = self.field.owner[inside] == number
             cells, centres = (level[inside] for level in levels)
-            found = label_cells(cells, centres, settings) * self.field.seen[inside]
-            both = (found, self.field.labels[VEGF_CELL][inside])
+            found = label_cells(cells, centres, settings)
+            both = (found * own, self.field.labels[VEGF_CELL][inside] * own)
             total += tally_instances(*(_large(labels, settings.min_area_px) for labels in both))
         return total
 

@@ -35,12 +35,14 @@ def sources_of(kind: Kind, sources: Iterable[str]) -> list[str]:
 def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the sources of which everything that was at hand was learnt from.
 
-    `recipe` is that of a bundle, which tells what the weights learnt before, too.
+    `recipe` is that of a bundle, which tells what the weights learnt before, too, and from which
+    sources; one that does not (of a checkpoint, or a bundle of before) is taken by its shares.
     """
-    data = recipe.get("data", {})
-    whole = "vessmap" in data.get("shares", {}) and data.get("vessmap_val_fraction") == 0
-    before = recipe.get("trained", {}).get("whole", ())
-    return tuple(dict.fromkeys([*before, *(("vessmap", "rerendered") if whole else ())]))
+    data, trained = recipe.get("data", {}), recipe.get("trained", {})
+    drawn = trained.get("sources") or data.get("shares", {})
+    whole = "vessmap" in drawn and data.get("vessmap_val_fraction") == 0
+    learnt = [name for name in ("vessmap", "rerendered") if whole and name in drawn]
+    return tuple(dict.fromkeys([*trained.get("whole", ()), *learnt]))
 
 
 def full_name(source: str) -> str:

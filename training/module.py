@@ -14,7 +14,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from model.unet import UNet, UNetConfig
+from model.unet import UNet, UNetConfig, start_from_imagenet
 from training.errors import RecipeError
 from training.losses import SegmentationLoss, alone
 from training.processes import Total, total
@@ -197,7 +197,9 @@ def new_module(
         start is not None and start.folded,
         {} if start is None else dict(start.inherited),
     )
-    if start is not None:
+    if start is None:
+        start_from_imagenet(module.network)
+    else:
         module.network.load_state_dict(start.network.state_dict())
     return module
 

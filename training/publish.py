@@ -49,6 +49,7 @@ def publish(
     network = module.network.float().eval()
     temperature = fit_temperature(network, folders)
     inherited = inheritance(recipe, module.inherited)
+    own = tiles_sha256(folders) == module.training_data_sha256
     metadata = BundleMetadata(
         name=recipe.name,
         version=recipe.version,
@@ -75,7 +76,8 @@ def publish(
                 "steps": module.trained_steps,
                 "from": module.started_from or None,
                 "halfway": module.halfway,
-                "whole": inherited["whole"],
+                "whole": list(module.inherited.get("whole", ())) if own else inherited["whole"],
+                "sources": _sources(folders) if own else None,
             }
         },
         familiar=fit_references(folders),
@@ -87,9 +89,14 @@ def publish(
         evaluation = evaluate(Judged.of(trial), folders, progress=progress)
         scored = dataclasses.replace(trial.metadata, validation_scores=evaluation.summary)
         bundle = write_bundle(onnx.load(trial.path), scored, path)
-    own = tiles_sha256(folders) == module.training_data_sha256
     write_card(bundle, path.parent, evaluation, own=own)
     return bundle, parity
+
+
+def _sources(folders: Sequence[Path]) -> list[str]:
+    """Return where the training tiles come from."""
+    parts = tiles_of_split(folders, split="train")
+    return sorted({row["source"] for part in parts for row in part.rows})
 
 
 def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:

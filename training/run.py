@@ -19,17 +19,17 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    ModelCheckpoint,
     TQDMProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datasets.build import tiles_sha256
+from datasets.rows import file_sha256
 from model.bundle import find_bundle, load_bundle
 from model.files import is_no_room, storage_error
 from model.restore import restore_network
 from training.averaging import AverageFrom
-from training.checkpoints import WholeFiles, check_whole
+from training.checkpoints import MovableCheckpoint, WholeFiles, check_whole
 from training.checks import check_tiles
 from training.errors import CheckpointError, DataError, TrainingError
 from training.kinds import trained_on
@@ -149,6 +149,24 @@ def check_folder(out_dir: Path, *, resume: bool = False) -> None:
         raise TrainingError(f"{out_dir} holds no {LAST} to resume from; leave --resume out", "out")
 
 
+def check_run(
+    recipe: Recipe, out_dir: Path, *, start: Start | None = None, resume: bool = False
+) -> None:
+    """Refuse what is wrong with a run whatever its tiles are: they may take long to make.
+
+    Raises
+    ------
+    TrainingError
+        If `check_folder` refuses, the checkpoint to resume from is damaged, or the recipe is not
+        that of the run, or asks for another network than the weights that it is to start from.
+    """
+    check_folder(out_dir, resume=resume)
+    if resume:
+        continued_module(followed(recipe), load_checkpoint(out_dir / LAST), "")
+    elif start:
+        new_module(recipe, (), (), "", start)
+
+
 def _module(job: _Job) -> tuple[SegmentationModule, int]:
     """Return what is to be trained, and the steps that it was trained for."""
     tiles = tiles_sha256(job.folders)
@@ -172,7 +190,7 @@ def read_start(name: str) -> Start:
     if name.endswith(".ckpt"):
         module = load_checkpoint(Path(name))
         inherited = inheritance(module.recipe, module.inherited)
-        label = f"checkpoint {Path(name).name}"
+        label = f"checkpoint {Path(name).name}, SHA-256 {file_sha256(Path(name))}"
         return Start(label, module.network, module.frozen_normalisation, inherited)
     bundle = load_bundle(find_bundle(name))
     told = bundle.metadata
@@ -267,7 +285,7 @@ def _room_needed(out_dir: Path) -> Iterator[None]:
 def _trainer(job: _Job, meeting: Path | None) -> lightning.Trainer:
     run, out_dir = job.recipe.run, job.out_dir
     callbacks: list[Callback] = [
-        ModelCheckpoint(
+        MovableCheckpoint(
             out_dir,
             filename=Path(BEST).stem,
             monitor=MONITORED,
@@ -275,7 +293,7 @@ def _trainer(job: _Job, meeting: Path | None) -> lightning.Trainer:
             enable_version_counter=False,
         ),
         # One of its own: Lightning's `save_last` writes only where the best one is written.
-        ModelCheckpoint(out_dir, filename=Path(LAST).stem, enable_version_counter=False),
+        MovableCheckpoint(out_dir, filename=Path(LAST).stem, enable_version_counter=False),
         EarlyStopping(
             MONITORED,
             mode="max",

@@ -1,7 +1,8 @@
 """Where a run's tiles come from: manifests, VessMAP, its renderings, synthetic sections.
 
 Each source becomes one folder of tiles, cut by `datasets.build` on the path that a served image
-takes. A folder is named by a hash of what decides its content and is built once.
+takes. A folder is named by a hash of what decides its content, drawing code included, and is built
+once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from datasets.cut import ANNOTATED
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
 from datasets.splits import Fractions
-from datasets.vessmap import vessmap_manifest
+from datasets.vessmap import read_images, vessmap_manifest
 from training.errors import DataError
 from training.recipe import DataConfig, Recipe
 
@@ -103,7 +104,7 @@ def cut_tiles(
 
 
 def _annotated(path: Path) -> _Source:
-    manifest = Manifest.read(path)
+    manifest = read_images(path)
     return _Source(ANNOTATED, manifest.content_hash(), lambda _: manifest)
 
 
@@ -111,7 +112,7 @@ def _vessmap(folder: Path, data: DataConfig) -> _Source:
     manifest = vessmap_manifest(
         folder, val_fraction=data.vessmap_val_fraction, fold=data.vessmap_fold
     )
-    key = manifest.content_hash()
+    key = [manifest.content_hash(), *([_generator_sha256()] if data.hdab_renderings else [])]
     return _Source("vessmap", key, lambda _: manifest, data.hdab_renderings)
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from datasets.errors import BuildError
 from datasets.rows import Split
-from datasets.tiles import TileDataset, TileItem
+from datasets.tiles import TileDataset, TileItem, Transform
 from training.augment import Augmentation
 from training.errors import DataError, RecipeError
 from training.processes import place
@@ -43,7 +43,7 @@ class TileStream(Dataset[TileItem]):
     ) -> None:
         self._augmentation = augmentation
         self._seed = seed
-        parts = [TileDataset(f, "train", augmentation, tile_px=tile_px) for f in folders]
+        parts = tiles_of_split(folders, tile_px, "train", augmentation)
         self._tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
         source = np.array([row["source"] for part in parts for row in part.rows])
         self._cumulative = np.cumsum(tile_chances(source, shares))
@@ -149,13 +149,16 @@ def validation_loader(
 
 
 def tiles_of_split(
-    folders: Sequence[Path], tile_px: int | None = None, split: Split = "val"
+    folders: Sequence[Path],
+    tile_px: int | None = None,
+    split: Split = "val",
+    transform: Transform | None = None,
 ) -> list[TileDataset]:
     """Return the tiles of a split, leaving out folders that have none."""
     parts = []
     for folder in folders:
         try:
-            parts.append(TileDataset(folder, split, tile_px=tile_px))
+            parts.append(TileDataset(folder, split, transform, tile_px=tile_px))
         except BuildError as error:
             if error.field != "split":
                 raise
@@ -172,8 +175,7 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each input channel over all training tiles."""
     count, total, squares = 0, np.zeros(3), np.zeros(3)
-    for folder in folders:
-        tiles = TileDataset(folder, "train")
+    for tiles in tiles_of_split(folders, split="train"):
         for index in range(len(tiles)):
             pixels = tiles[index]["image"].double().flatten(1).numpy()
             count += pixels.shape[1]

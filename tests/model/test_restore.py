@@ -29,7 +29,6 @@ def _trained_a_little(config: UNetConfig) -> UNet:
 
 
 @pytest.mark.parametrize(("encoder", "depth"), [("plain", 2), ("resnet18", 5)])
-@pytest.mark.filterwarnings("ignore:the ImageNet weights")
 def test_a_restored_network_answers_as_the_bundle_does(
     encoder: Encoder, depth: int, metadata: BundleMetadata, tmp_path: Path
 ):

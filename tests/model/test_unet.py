@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision import models
 
-from model.unet import UNet, UNetConfig, receptive_radius_px
+from model.unet import UNet, UNetConfig, receptive_radius_px, start_from_imagenet
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -66,10 +67,28 @@ def test_a_resnet_encoder_warns_when_its_weights_are_out_of_reach(monkeypatch: p
         "torchvision._internally_replaced_utils.load_state_dict_from_url", unreachable
     )
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    network = UNet(UNetConfig(encoder="resnet18", base=4, depth=5)).eval()
     with pytest.warns(UserWarning, match="random"):
-        network = UNet(UNetConfig(encoder="resnet18", base=4, depth=5)).eval()
+        start_from_imagenet(network)
     with torch.no_grad():
         assert network(torch.rand(1, 3, 64, 96)).shape == (1, 3, 64, 96)
+
+
+def test_a_resnet_encoder_takes_over_published_weights(monkeypatch: pytest.MonkeyPatch):
+    """What torchvision would fetch replaces the random weights of stem and stages alone."""
+    torch.manual_seed(1)
+    published = models.resnet18(weights=None)
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url",
+        lambda *_, **__: published.state_dict(),
+    )
+    network = UNet(UNetConfig(encoder="resnet18", base=4, depth=5))
+    before = network.decoder[0][0].weight.clone()
+    start_from_imagenet(network)
+    torch.testing.assert_close(network.encoder.stem[0].weight, published.conv1.weight)
+    deepest = network.encoder.stages[3][1].conv2.weight
+    torch.testing.assert_close(deepest, published.layer4[1].conv2.weight)
+    torch.testing.assert_close(network.decoder[0][0].weight, before)
 
 
 @pytest.mark.parametrize(
