@@ -223,10 +223,11 @@ def export(
     """Write a checkpoint as a bundle: calibrated, scored, and proven to repeat it."""
     with _plain_errors():
         from training.halfway import meet_halfway
-        from training.publish import publish
+        from training.publish import check_bundle_name, publish
         from training.run import load_checkpoint, read_start
 
     with _plain_errors(), _progress_bar() as progress:
+        check_bundle_name(out)
         module = load_checkpoint(checkpoint)
         if mean_with:
             meet_halfway(module, read_start(mean_with))

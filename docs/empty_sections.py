@@ -26,6 +26,7 @@ from datasets.synth_style import BrightfieldStyle, FluorescenceStyle
 from imaging.markers import brightfield_scaling, fluorescence_scaling, marker_channels
 from model.bundle import Bundle, find_bundle, load_bundle
 from model.predictor import Predictor
+from model.targets import CHANNELS, TARGET_OF_MARKER
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "empty-sections.json"
@@ -85,21 +86,23 @@ def look(
 
 
 class Outliner:
-    """Outlines vessels as the product does, at the bundle's threshold."""
+    """Outlines what a marker stains as the product does, at the bundle's threshold."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._predictor = Predictor(bundle)
-        self._least = round(255 * bundle.metadata.thresholds["vessel"])
+    def __init__(self, bundle: Bundle, marker: str = "CD31", *, tta: bool = False) -> None:
+        target = TARGET_OF_MARKER[marker]
+        self._predictor, self._marker, self._tta = Predictor(bundle), marker, tta
+        self._channel = CHANNELS.index(target)
+        self._least = round(255 * bundle.metadata.thresholds[target])
 
     def __call__(self, pixels: npt.NDArray[Any], full_scale: int = 255) -> npt.NDArray[np.bool_]:
-        """Return the vessels (H, W) of a picture (H, W, 3) or of one channel (H, W)."""
+        """Return what is outlined (H, W) of a picture (H, W, 3) or of one channel (H, W)."""
         if pixels.ndim == 3:
-            scaling = brightfield_scaling("CD31")
+            scaling = brightfield_scaling(self._marker)
         else:
             pixels = pixels[..., None]
-            scaling = fluorescence_scaling("CD31", pixels[..., 0], full_scale=full_scale)
-        vessel = self._predictor.predict(marker_channels(pixels, scaling))[0]
-        return np.asarray(vessel >= self._least)
+            scaling = fluorescence_scaling(self._marker, pixels[..., 0], full_scale=full_scale)
+        probabilities = self._predictor.predict(marker_channels(pixels, scaling), tta=self._tta)
+        return np.asarray(probabilities[self._channel] >= self._least)
 
 
 def measure() -> dict[str, Any]:

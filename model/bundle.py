@@ -162,6 +162,8 @@ def find_bundle(name: str | None = None) -> Path:
         return shipped
     if name.endswith(".onnx") and Path(name).is_file():
         return Path(name)
+    if name.endswith(".ckpt"):
+        raise BundleError(f"{name} is a checkpoint; `angiometry export` makes a bundle of it")
     known = ", ".join(path.stem for path in list_bundles()) or "none"
     raise BundleError(
         f"there is no model {name!r}; shipped are: {known}; or name the bundle's .onnx file"

@@ -34,8 +34,8 @@ None: every VessMAP crop was trained on. [How the network was chosen](../../docs
 has the scores of networks of the same recipe on crops that these never saw, and how many real cells
 are found."""
 _OWN_VALIDATION = """\
-The validation images helped to choose among checkpoints of the one run; none of them was
-  trained on."""
+The validation images helped to choose among checkpoints of the one run, and the temperatures were
+  fitted to them, which flatters their calibration; none of them was trained on."""
 _OTHER_IMAGES = """\
 These are not all the images that the run was validated with, and no others: whoever gave them has
   to know that it learnt from none of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -19,6 +19,7 @@ from model.targets import CHANNELS
 from model.unet import UNet
 from training.calibration import LogitTally, best_temperature, tally_logits
 from training.card import write_card
+from training.errors import DataError
 from training.evaluate import Progress, evaluate
 from training.familiarity import fit_references
 from training.judging import Judged
@@ -47,8 +48,10 @@ def publish(
     """
     recipe = module.recipe
     network = module.network.float().eval()
-    temperature = fit_temperature(network, folders)
     inherited = inheritance(recipe, module.inherited)
+    temperature = fit_temperature(
+        network, folders, inherited.get("temperature"), tile_px=recipe.data.tile_px
+    )
     own = tiles_sha256(folders) == module.training_data_sha256
     metadata = BundleMetadata(
         name=recipe.name,
@@ -80,7 +83,7 @@ def publish(
                 "sources": _sources(folders) if own else None,
             }
         },
-        familiar=fit_references(folders),
+        familiar={**inherited.get("familiar", {}), **fit_references(folders)},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # What lies at `path` stays until the new bundle has its scores.
@@ -93,20 +96,40 @@ def publish(
     return bundle, parity
 
 
+def check_bundle_name(path: Path) -> None:
+    """Refuse a name by which a bundle would not be found again.
+
+    Raises
+    ------
+    DataError
+        If it does not end in ``.onnx``.
+    """
+    if path.suffix != ".onnx":
+        raise DataError(f"{path} does not end in .onnx, as a bundle's name has to", "out")
+
+
 def _sources(folders: Sequence[Path]) -> list[str]:
     """Return where the training tiles come from."""
     parts = tiles_of_split(folders, split="train")
     return sorted({row["source"] for part in parts for row in part.rows})
 
 
-def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:
+def fit_temperature(
+    network: UNet,
+    folders: Sequence[Path],
+    before: Mapping[str, float] | None = None,
+    *,
+    tile_px: int | None = None,
+) -> dict[str, float]:
     """Return, for each channel, the temperature that makes its probabilities honest.
 
     Logits are divided by the one number that minimises the cross-entropy on validation tiles (Guo
-    et al. 2017, arXiv 1706.04599). A channel that nobody annotated keeps 1.
+    et al. 2017, arXiv 1706.04599). A channel of which no tile shows anything keeps that of
+    `before`, else 1: from background alone no temperature is the best. `tile_px` is the side that
+    the network takes, of tiles cut otherwise.
     """
     tallies = {name: LogitTally() for name in CHANNELS}
-    for part in tiles_of_split(folders):
+    for part in tiles_of_split(folders, tile_px):
         for index in range(len(part)):
             item = part[index]
             with torch.no_grad():
@@ -117,6 +140,6 @@ def fit_temperature(network: UNet, folders: Sequence[Path]) -> dict[str, float]:
                     target = item["target"][channel].numpy()
                     tallies[name] += tally_logits(answer[channel][seen], target[seen])
     return {
-        name: best_temperature(tally) if tally.pixels.any() else 1.0
+        name: best_temperature(tally) if tally.target.any() else (before or {}).get(name, 1.0)
         for name, tally in tallies.items()
     }

@@ -195,7 +195,12 @@ def read_start(name: str) -> Start:
     bundle = load_bundle(find_bundle(name))
     told = bundle.metadata
     label = f"{told.name} {told.version}, SHA-256 {bundle.sha256}"
-    inherited = {"licence": told.data_licence, "whole": list(trained_on(told.recipe))}
+    inherited = {
+        "licence": told.data_licence,
+        "whole": list(trained_on(told.recipe)),
+        "temperature": dict(told.temperature),
+        "familiar": dict(told.familiar),
+    }
     return Start(label, restore_network(bundle), folded=True, inherited=inherited)
 
 
@@ -204,11 +209,14 @@ def inheritance(recipe: Recipe, inherited: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns
     -------
-    The `licence` of all that they learnt from, and the sources that they learnt `whole`.
+    The `licence` of all that they learnt from, the sources that they learnt `whole`, and what the
+    bundle before, if there was one, knew of targets that a run does not learn: `temperature` and
+    `familiar`.
     """
     own, before = recipe.data.licence, inherited.get("licence", "")
     whole = {"trained": {"whole": list(inherited.get("whole", ()))}}
     return {
+        **inherited,
         "licence": own if before in own else f"{own}; before that: {before}",
         "whole": list(trained_on(dataclasses.asdict(recipe) | whole)),
     }

@@ -51,8 +51,11 @@ class TileStream(Dataset[TileItem]):
     def __getitem__(self, number: int) -> TileItem:
         chance = np.random.default_rng((self._seed, number))
         index = int(np.searchsorted(self._cumulative, chance.random(), side="right"))
-        self._augmentation.reseed(int(chance.integers(2**31)))
-        item: TileItem = self._tiles[min(index, len(self._tiles) - 1)]
+        seed = int(chance.integers(2**31))
+        self._augmentation.reseed(seed)
+        with torch.random.fork_rng(devices=[]):  # by which larger tiles are cropped
+            torch.manual_seed(seed)
+            item: TileItem = self._tiles[min(index, len(self._tiles) - 1)]
         return item
 
 

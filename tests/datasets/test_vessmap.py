@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from datasets.build import build_tiles
 from datasets.errors import LayoutError
 from datasets.manifest import Manifest
 from datasets.vessmap import vessmap_manifest
@@ -65,6 +67,14 @@ def test_manifest_reads_back_from_csv(tmp_path: Path) -> None:
     """The manifest written as CSV passes its own validation, hashes included."""
     manifest = vessmap_manifest(make(tmp_path / "VessMAP", "annotator1/labels"))
     assert Manifest.read(manifest.write(tmp_path / "VessMAP" / "m.csv")).rows == manifest.rows
+
+
+def test_its_tiles_say_whose_they_are(tmp_path: Path) -> None:
+    """Cut without a recipe, crops are VessMAP's all the same, and no images of one's own."""
+    manifest = vessmap_manifest(make(tmp_path / "VessMAP", "labels"))
+    build_tiles(manifest, tmp_path / "tiles", tile_px=16)
+    with (tmp_path / "tiles" / "tiles.csv").open() as stream:
+        assert {row["source"] for row in csv.DictReader(stream)} == {"vessmap"}
 
 
 def test_what_is_not_vessmap_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from analysis.morphometry import measure_mask
 from angiometry import app
 from model.bundle import DIGEST_KEY, METADATA_KEY, find_bundle, load_bundle
+from tests.training import drawn
 from tests.training.drawn import (
     MPP_UM,
     knowing,
@@ -81,6 +82,24 @@ def test_a_perfect_network_agrees_in_everything(perfect: Evaluation):
     assert area["limits_of_agreement"] == [0, 0]
     assert area["icc_a1"]["value"] == pytest.approx(1)
     assert vessels["calibration"]["calibrated"]["ece"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("width", [56, 80, 96, 131])
+def test_cells_are_counted_once_whatever_the_size(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where the last tile overlaps the one before, no cell counts twice or takes another's number.
+
+    A cell on a border counts in both tiles, for the annotation and for the network alike.
+    """
+    monkeypatch.setattr(drawn, "WIDTH", width)
+    tiles = write_tiles(tmp_path, "vegf_cell", list("ab"), CELLS)
+    cells = summary(evaluate(knowing(), [tiles]), CELLS)["cells"]
+    assert {name: cells[name]["value"] for name in ("f1", "aji", "count_error")} == {
+        "f1": 1,
+        "aji": 1,
+        "count_error": 0,
+    }
 
 
 def test_a_fault_is_found_where_it_was_made(faulty: Evaluation):

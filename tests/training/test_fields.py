@@ -54,6 +54,28 @@ def test_cells_keep_their_numbers(tmp_path: Path):
     assert len(np.unique(field.labels["vegf_cell"][first])) == 3  # background and two cells
 
 
+def test_overlapping_tiles_share_no_pixel(tiles: Path):
+    """Each annotated pixel belongs to one tile, the first that was annotated there."""
+    (field,) = images_of([TileDataset(tiles, "val")])[0].fields()
+    corners = [(place.window.y, place.window.x) for place in field.tiles]
+    assert corners == [(0, 0), (0, 48), (16, 0), (16, 48)]
+    assert [int((field.owner == number).sum()) for number in range(4)] == [48 * 48] * 2 + [
+        16 * 48
+    ] * 2
+
+
+def test_what_one_tile_leaves_open_another_may_say(tiles: Path):
+    """A tile that is annotated in part takes nothing from the one that it overlaps."""
+    name = sorted(path.name for path in (tiles / "vessel").glob("vessel0*_0_16.png"))[0]
+    below = np.zeros((48, 48), np.uint8)
+    below[32:] = 255
+    (tiles / "annotated").mkdir()
+    Image.fromarray(below).save(tiles / "annotated" / name)
+    (field,) = images_of([TileDataset(tiles, "val")])[0].fields()
+    assert field.seen.all()
+    assert np.array_equal(field.labels["vessel"] > 0, vessel_mask(0) > 0)
+
+
 def test_a_mask_of_another_size_is_refused(tiles: Path):
     """A mask that does not match its image is one clear error that names both and the mend."""
     mask = sorted((tiles / "vessel").glob("*.png"))[0]

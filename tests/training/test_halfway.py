@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from datasets.build import tiles_sha256
 from model.unet import UNet, UNetConfig
 from training.errors import CheckpointError
 from training.halfway import meet_halfway
@@ -16,6 +17,7 @@ from training.module import SegmentationModule, Start, new_module
 from training.publish import publish
 from training.recipe import Recipe
 from training.run import read_start
+from training.stream import channel_statistics
 
 
 def started(recipe: Recipe) -> tuple[SegmentationModule, Start]:
@@ -80,6 +82,24 @@ def test_what_the_start_learnt_is_still_said(
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
     # "hash" is no hash of these tiles.
     assert "not all the images that the run was validated with" in card
+
+
+def test_vessmap_is_named_where_it_was_learnt_from(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+):
+    """A recipe with a share for VessMAP does not make a bundle say that it saw any of it."""
+    data = dataclasses.replace(small_recipe.data, shares={"vessmap": 0.5}, vessmap_val_fraction=0.0)
+    recipe = dataclasses.replace(small_recipe, data=data)
+    module = new_module(recipe, *channel_statistics(tile_folders), tiles_sha256(tile_folders))
+    bundle, _ = publish(module, tile_folders, tmp_path / "b.onnx")
+    assert bundle.metadata.recipe["trained"]["sources"] == [
+        "synthetic_brightfield_vessel",
+        "synthetic_fluorescence_cells",
+    ]
+    assert trained_on(bundle.metadata.recipe) == ()
+    assert trained_on({"data": {"shares": {"vessmap": 0.5}, "vessmap_val_fraction": 0.0}}) == (
+        "vessmap",
+    )
 
 
 def test_the_bundle_and_its_card_say_so(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,8 @@ def test_a_mask_of_another_size(recipe: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (0, "data: no training tile shows any vessel; outline some"),
-        (255, "data: every annotated pixel of the training tiles is vessel"),
+        (0, "data: no annotated training tile shows any vessel; outline some"),
+        (255, "data: every annotated pixel of the annotated training tiles is vessel"),
     ],
 )
 def test_masks_of_one_class(recipe: Path, tmp_path: Path, value: int, message: str) -> None:
@@ -106,6 +107,49 @@ def test_masks_of_one_class(recipe: Path, tmp_path: Path, value: int, message: s
     mask = np.full((SIDE, SIDE), value, np.uint8)
     manifest = laboratory(tmp_path, {"a": mask, "b": bar()})
     assert_one_line(train(recipe, "--data", manifest), message)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_masks_of_one_class_beside_drawn_sections(tmp_path: Path, value: int) -> None:
+    """Drawn sections, which show both, do not hide that a laboratory's own masks are all alike."""
+    recipe = tmp_path / "beside.toml"
+    recipe.write_text(RECIPE_TOML)
+    manifest = laboratory(tmp_path, {"a": np.full((SIDE, SIDE), value, np.uint8), "b": bar()})
+    assert_one_line(train(recipe, "--data", manifest), "annotated training tile", "vessel")
+
+
+def test_a_manifest_that_only_judges(recipe: Path, tmp_path: Path) -> None:
+    """Animals that are only judged may stand in a manifest of their own."""
+    (tmp_path / "more").mkdir()
+    first = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    second = laboratory(tmp_path / "more", {"c": bar()})
+    assert train(recipe, "--data", first, "--data", second).exit_code == 0
+
+
+def test_another_recipe_is_refused_before_tiles_are_made(recipe: Path, tmp_path: Path) -> None:
+    """Whoever resumes, or starts from a bundle, by a recipe that does not fit waits for nothing."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    assert_one_line(
+        train(recipe, "--data", manifest, "--from", "angiometry"), "network.base is 4, but 16"
+    )
+    assert not (tmp_path / "runs" / "tiles").exists()
+    assert train(recipe, "--data", manifest).exit_code == 0
+    shutil.rmtree(tmp_path / "runs" / "tiles")
+    recipe.write_text(LABORATORY.replace("base = 4", "base = 8"))
+    assert_one_line(train(recipe, "--data", manifest, "--resume"), "network.base is 8, but 4")
+    assert not (tmp_path / "runs" / "tiles").exists()
+
+
+def test_a_bundle_is_named_as_one(recipe: Path, tmp_path: Path) -> None:
+    """A file that no other verb would take for a bundle is not written, nor a checkpoint judged."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    trained = train(recipe, "--data", manifest)
+    best = tmp_path / "runs" / "small" / "best.ckpt"
+    tiles = trained.stdout.split("--tiles ")[1].strip()
+    assert_one_line(
+        call("export", best, "--tiles", tiles, "--out", tmp_path / "b"), "out: ", "in .onnx"
+    )
+    assert_one_line(call("evaluate", best, "--tiles", tiles), "checkpoint", "angiometry export")
 
 
 def test_pixels_that_are_no_numbers(recipe: Path, tmp_path: Path) -> None:

@@ -73,6 +73,24 @@ def test_a_stopped_run_resumes_with_the_same_losses(
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
+def test_a_moved_run_keeps_its_best_weights(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+):
+    """Renamed between its epochs, a run goes on comparing with the best score that it had."""
+    train(small_recipe, tile_folders, tmp_path / "before", stop_after_epochs=1)
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    last = torch.load(moved / LAST, weights_only=True)
+    (name,) = (key for key in last["callbacks"] if "Movable" in key and "val/dice" in key)
+    last["callbacks"][name]["best_model_score"] = torch.tensor(2.0)  # no epoch can beat it
+    best = {path: torch.tensor(2.0) for path in last["callbacks"][name]["best_k_models"]}
+    last["callbacks"][name] |= {"best_k_models": best, "kth_value": torch.tensor(2.0)}
+    torch.save(last, moved / LAST)
+    kept = (moved / BEST).read_bytes()
+    train(small_recipe, tile_folders, moved, resume=True)
+    assert (moved / BEST).read_bytes() == kept
+    assert not (tmp_path / "before").exists()
+
+
 def test_a_run_starts_from_a_bundle(
     small_recipe: Recipe, tile_folders: list[Path], trained: Path, tmp_path: Path
 ):
@@ -284,6 +302,29 @@ def test_temperature_undoes_overconfidence(trained: Path, tile_folders: list[Pat
         network.head.weight *= 3
         network.head.bias *= 3
     assert fit_temperature(network, tile_folders)["vessel"] == pytest.approx(3 * before, rel=0.02)
+
+
+def test_what_was_not_judged_keeps_its_temperature(trained: Path, tile_folders: list[Path]):
+    """Tiles of vessels alone say nothing about cells: these keep what the start had, else 1."""
+    network = load_checkpoint(trained / BEST).network.eval()
+    vessels = [folder for folder in tile_folders if "vessel" in folder.name]
+    assert fit_temperature(network, vessels)["vegf_cell"] == 1
+    before = {"vegf_cell": 2.5, "vessel": 2.5}
+    kept = fit_temperature(network, vessels, before)
+    assert kept["vegf_cell"] == 2.5
+    assert kept["vessel"] == fit_temperature(network, vessels)["vessel"]
+    # Larger tiles are cropped to what the network takes.
+    middle = fit_temperature(network, vessels, tile_px=48)["vessel"]
+    assert middle == pytest.approx(kept["vessel"], rel=0.3)
+
+
+def test_crops_follow_from_their_number(small_recipe: Recipe, tile_folders: list[Path]):
+    """Tiles larger than the network's are cropped at the same place each time they are drawn."""
+    stream = TileStream(tile_folders, Augmentation(small_recipe.augment), {}, 1, 48)
+    first = [stream[number]["image"] for number in range(4)]
+    torch.manual_seed(99)
+    assert all(torch.equal(stream[number]["image"], first[number]) for number in range(4))
+    assert {tuple(image.shape) for image in first} == {(3, 48, 48)}
 
 
 def test_draws_follow_from_their_number(small_recipe: Recipe, tile_folders: list[Path]):
