@@ -78,7 +78,7 @@ class ImageTiles:
         frame = Window(left, top, shape[1], shape[0])
         channels, owner = np.zeros((*shape, 3), np.uint8), np.full(shape, -1, np.int32)
         labels: dict[str, npt.NDArray[np.integer]] = {}
-        places = []
+        places: list[TilePlace] = []
         for number, window in zip(members, windows, strict=True):
             index = self.indices[number]
             tile, inside = self.part.raw(index), window.within(frame)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model.bundle import find_bundle, load_bundle
 from training.errors import RecipeError
 from training.recipe import SOURCES, Recipe, read_recipe, recipe_from_dict
 from training.sources import SYNTHETIC_KINDS
@@ -63,6 +64,13 @@ def test_what_cannot_be_followed_is_named(table: dict[str, object], message: str
 def test_every_kind_of_synthetic_section_may_have_a_share() -> None:
     """The recipe knows the name of every source that tiles are made from."""
     assert {f"synthetic_{kind}" for kind in SYNTHETIC_KINDS} < set(SOURCES)
+
+
+def test_own_stain_is_judged_as_the_bundle_that_it_starts_from():
+    """Thresholds alike, or two bundles that a laboratory compares differ by more than weights."""
+    own = dataclasses.asdict(read_recipe(RECIPES / "own-stain.toml").thresholds)
+    shipped = load_bundle(find_bundle(None)).metadata.thresholds
+    assert own == {name: shipped[name] for name in own}
 
 
 def test_name_and_version_are_required():
