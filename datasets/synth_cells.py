@@ -122,7 +122,7 @@ class _Obstacles:
                 return True
         apart = np.hypot(*(self._centres - centre).T)
         return any(
-            apart[at] < self._outlines[at].radius_towards_um(centre) + radius_um
+            self._outlines[at].distance_um(centre) < radius_um
             for at in np.flatnonzero(apart < self._farthest + radius_um)
         )
 

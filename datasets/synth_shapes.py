@@ -92,16 +92,16 @@ class Outline:
 
     def reaches(self, size_um: float) -> bool:
         """Return whether any of it lies inside a square frame of ``size_um``."""
-        nearest = np.clip(self.centre_um, 0, size_um)
-        apart = float(np.hypot(*np.subtract(self.centre_um, nearest)))
-        return apart < self.radius_towards_um(nearest)
+        return bool(self.polygon().intersects(shapely.box(0, 0, size_um, size_um)))
 
-    def radius_towards_um(self, point_um: FloatArray) -> float:
-        """Return how far the outline lies from its centre in the direction of a point x, y."""
-        to_x, to_y = np.subtract(point_um, self.centre_um)
-        turn = np.arctan2(to_y, to_x)
+    def distance_um(self, point_um: FloatArray) -> float:
+        """Return how far a point x, y lies outside, to the nearest corner; 0 inside."""
+        away = np.subtract(point_um, self.centre_um)
         angles = angles_of(self.radii_um.size)
-        return float(np.interp(turn, angles, self.radii_um, period=2 * np.pi))
+        towards = np.interp(np.arctan2(away[1], away[0]), angles, self.radii_um, period=2 * np.pi)
+        if np.hypot(*away) <= towards:
+            return 0.0
+        return float(np.hypot(*(self.vertices_um - point_um).T).min())
 
     def polygon(self) -> shapely.Geometry:
         """Return the outline as a polygon."""

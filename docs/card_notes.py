@@ -83,7 +83,8 @@ def _lumens(figures: dict[str, Any]) -> str:
     return (
         "A vessel's lumen belongs to it. Of drawn arterioles and venules that are cut across, "
         f"{told['brightfield']} in brightfield and {told['fluorescence']} in fluorescence are "
-        "outlined over at least 80 % of their area; the others in part, as rings."
+        f"outlined over at least 80 % of their area, and {told['brightfield, missed']} and "
+        f"{told['fluorescence, missed']} not at all (under 10 %); the others in part."
     )
 
 

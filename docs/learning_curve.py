@@ -31,6 +31,7 @@ from datasets.synth_params import SectionParams
 from datasets.synth_style import BrightfieldStyle
 from docs.pictures import OKABE, save
 from imaging.stains import StainVectors
+from model.bundle import find_bundle, load_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "training" / "recipes" / "own-stain.toml"
@@ -124,7 +125,22 @@ def measure(folder: Path) -> dict[str, Any]:
             bundle = trained_on(own, folder)
         found[str(count)] = judged(bundle, judges, folder)
         print(f"{count} tiles: {found[str(count)]}", flush=True)
-    return {"judged_tiles": JUDGED, "steps": STEPS, "dice": found}
+    bundle_used = load_bundle(find_bundle(None))
+    told = {"bundle": bundle_used.metadata.version, "bundle_sha256": bundle_used.sha256}
+    return {**told, "judged_tiles": JUDGED, "steps": STEPS, "dice": found}
+
+
+def table(figures: dict[str, Any]) -> list[str]:
+    """Return the figures as Markdown."""
+    cells = [
+        f"{score['mean']:.2f} ({score['ci95'][0]:.2f}–{score['ci95'][1]:.2f})"
+        for score in figures["dice"].values()
+    ]
+    return [
+        f"| outlined tiles | {' | '.join(figures['dice'])} |",
+        f"|---|{'---|' * len(cells)}",
+        f"| Dice | {' | '.join(cells)} |",
+    ]
 
 
 def draw(figures: dict[str, Any]) -> None:
@@ -150,4 +166,6 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as scratch:
             found = json.dumps(measure(Path(scratch)), indent=2) + "\n"
         FIGURES.write_text(found, encoding="utf-8")
-    draw(json.loads(FIGURES.read_text(encoding="utf-8")))
+    figures_now = json.loads(FIGURES.read_text(encoding="utf-8"))
+    draw(figures_now)
+    print("\n".join(table(figures_now)))

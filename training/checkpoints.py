@@ -33,12 +33,19 @@ class WholeFiles(TorchCheckpointIO):
 class MovableCheckpoint(ModelCheckpoint):
     """Lightning's, which forgets the best score where the run's folder has moved since."""
 
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint: Lightning's own."""
+        return super().state_key.replace(type(self).__name__, ModelCheckpoint.__name__, 1)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what was kept, under the names that its files have here."""
+        """Take over what was kept, under the names that its files have here, if they are here."""
 
         def here(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
+        if not Path(here(state_dict["best_model_path"])).is_file():
+            return  # the next epoch is then the best
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
         moved = {name: here(state_dict[name]) for name in paths}

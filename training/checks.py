@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cut import ANNOTATED
+from datasets.rows import SYNTHETIC_GROUP
 from model.targets import CHANNELS
 from training.errors import DataError
 from training.stream import tiles_of_split
@@ -41,7 +42,7 @@ def check_animals(folders: Sequence[Path]) -> None:
     for folder in folders:
         with (folder / "tiles.csv").open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                if row["source"] == ANNOTATED:
+                if not row["source"].startswith(SYNTHETIC_GROUP):
                     splits.setdefault(row["animal"], set()).add(row["split"])
     leaking = [f"{a} in {' and '.join(sorted(s))}" for a, s in sorted(splits.items()) if len(s) > 1]
     if leaking:
@@ -63,13 +64,13 @@ def check_classes(folders: Sequence[Path]) -> None:
     ------
     DataError
         If every annotated pixel of a target is the same, on the images that somebody outlined or
-        on all others.
+        on all tiles together.
     """
     seen: dict[tuple[str, str], set[bool]] = {}
     for tiles in tiles_of_split(folders, split="train"):
         for index, row in enumerate(tiles.rows):
-            whose = "annotated " if row["source"] == ANNOTATED else ""
-            named = [(whose, target) for target in row["targets"].split("+")]
+            groups = ("annotated ", "") if row["source"] == ANNOTATED else ("",)
+            named = [(whose, target) for whose in groups for target in row["targets"].split("+")]
             if all(len(seen.get(key, ())) == 2 for key in named):
                 continue
             item = tiles[index]
@@ -80,8 +81,8 @@ def check_classes(folders: Sequence[Path]) -> None:
     for (whose, target), classes in seen.items():
         if classes == {False}:
             raise DataError(
-                f"no {whose}training tile shows any {target}; outline some, or take {target} out "
-                "of the manifest's targets",
+                f"no {whose}training tile shows any {target}; outline some, also where images "
+                f"without any are to be learnt, or take {target} out of the manifest's targets",
                 "data",
             )
         if classes == {True}:

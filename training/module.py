@@ -32,7 +32,8 @@ class Start:
     """Weights to start from; `folded` if their normalisations were folded away by an export.
 
     `inherited` is what whoever goes on from them has to say: the `licence` of what they learnt
-    from, and the sources that they learnt `whole`, nothing held out.
+    from, and the sources that they learnt `whole`, nothing held out; of a bundle also what stays
+    true of targets that are not learnt anew, `temperature` and what is `familiar`.
     """
 
     name: str

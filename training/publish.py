@@ -7,6 +7,7 @@ import datetime
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -15,6 +16,7 @@ from analysis.version import software
 from datasets.build import tiles_sha256
 from model.bundle import Bundle, BundleMetadata, write_bundle
 from model.export import export_bundle
+from model.familiarity import reference_key
 from model.targets import CHANNELS
 from model.unet import UNet
 from training.calibration import LogitTally, best_temperature, tally_logits
@@ -50,7 +52,7 @@ def publish(
     network = module.network.float().eval()
     inherited = inheritance(recipe, module.inherited)
     temperature = fit_temperature(
-        network, folders, inherited.get("temperature"), tile_px=recipe.data.tile_px
+        network, folders, module.inherited.get("temperature"), tile_px=recipe.data.tile_px
     )
     own = tiles_sha256(folders) == module.training_data_sha256
     metadata = BundleMetadata(
@@ -83,7 +85,7 @@ def publish(
                 "sources": _sources(folders) if own else None,
             }
         },
-        familiar={**inherited.get("familiar", {}), **fit_references(folders)},
+        familiar={**_still_known(module, folders), **fit_references(folders)},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # What lies at `path` stays until the new bundle has its scores.
@@ -108,10 +110,24 @@ def check_bundle_name(path: Path) -> None:
         raise DataError(f"{path} does not end in .onnx, as a bundle's name has to", "out")
 
 
+def _still_known(module: SegmentationModule, folders: Sequence[Path]) -> dict[str, Any]:
+    """Return what the bundle before knew of kinds of section that the run did not learn."""
+    learnt = {reference_key(row["modality"], row["marker"]) for row in _training_rows(folders)}
+    before: Mapping[str, Any] = module.inherited.get("familiar", {})
+    return {kind: known for kind, known in before.items() if kind not in learnt}
+
+
 def _sources(folders: Sequence[Path]) -> list[str]:
     """Return where the training tiles come from."""
-    parts = tiles_of_split(folders, split="train")
-    return sorted({row["source"] for part in parts for row in part.rows})
+    return sorted({row["source"] for row in _training_rows(folders)})
+
+
+def _training_rows(folders: Sequence[Path]) -> list[Mapping[str, str]]:
+    try:
+        parts = tiles_of_split(folders, split="train")
+    except DataError:
+        return []  # folders that only validate
+    return [row for part in parts for row in part.rows]
 
 
 def fit_temperature(

@@ -209,14 +209,11 @@ def inheritance(recipe: Recipe, inherited: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns
     -------
-    The `licence` of all that they learnt from, the sources that they learnt `whole`, and what the
-    bundle before, if there was one, knew of targets that a run does not learn: `temperature` and
-    `familiar`.
+    The `licence` of all that they learnt from, and the sources that they learnt `whole`.
     """
     own, before = recipe.data.licence, inherited.get("licence", "")
     whole = {"trained": {"whole": list(inherited.get("whole", ()))}}
     return {
-        **inherited,
         "licence": own if before in own else f"{own}; before that: {before}",
         "whole": list(trained_on(dataclasses.asdict(recipe) | whole)),
     }

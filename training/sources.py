@@ -76,7 +76,7 @@ def prepare_tiles(
     DataError
         If neither the arguments nor the recipe name any data.
     """
-    sources = [_annotated(path) for path in manifests]
+    sources = [_annotated(Manifest.read(path)) for path in manifests]
     if vessmap is not None:
         sources.append(_vessmap(vessmap, recipe.data))
     sources += _synthetic(recipe.data, executor, progress)
@@ -99,12 +99,11 @@ def cut_tiles(
     """Cut the tiles of `manifests` for the length of a ``with`` block; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         data = DataConfig(mpp_um=mpp_um, classes=classes)
-        sources = map(_annotated, manifests)
+        sources = map(_annotated, map(read_images, manifests))
         yield [_build_once(source, Path(folder), data, None, progress) for source in sources]
 
 
-def _annotated(path: Path) -> _Source:
-    manifest = read_images(path)
+def _annotated(manifest: Manifest) -> _Source:
     return _Source(ANNOTATED, manifest.content_hash(), lambda _: manifest)
 
 

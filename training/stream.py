@@ -54,7 +54,7 @@ class TileStream(Dataset[TileItem]):
         seed = int(chance.integers(2**31))
         self._augmentation.reseed(seed)
         with torch.random.fork_rng(devices=[]):  # by which larger tiles are cropped
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             item: TileItem = self._tiles[min(index, len(self._tiles) - 1)]
         return item
 

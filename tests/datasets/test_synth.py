@@ -234,6 +234,14 @@ def test_holes_are_empty_of_tissue_and_leave_what_is_outlined() -> None:
     assert not torn[section.vessel_mask() | (section.cell_labels() > 0)].any()
     assert not holes(np.random.default_rng(1), section, 0).any()
 
+    bare = BrightfieldStyle(hematoxylin_haze_od=0.0, dab_haze_od=0.0, hole_count=20)
+    blue = brightfield_stains(section, "VEGF", bare, np.random.default_rng(2))[0][..., 1]
+    (haze_rng,) = np.random.default_rng(2).spawn(5)[3].spawn(1)
+    missing = holes(haze_rng, section, 20) == 1
+    assert missing.sum() > 100
+    assert blue[missing].max() == 0
+    assert blue.max() > 0.2
+
     haze = dict.fromkeys(("noise_sd", "blur_px", "sharpening"), 0.0)
     style = BrightfieldStyle(jpeg_quality=None, **haze)
     before, after = (

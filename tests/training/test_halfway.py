@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from datasets.build import tiles_sha256
+from model.bundle import find_bundle, load_bundle
 from model.unet import UNet, UNetConfig
 from training.errors import CheckpointError
 from training.halfway import meet_halfway
@@ -76,6 +77,12 @@ def test_what_the_start_learnt_is_still_said(
     assert small_recipe.data.licence in bundle.metadata.data_licence
     assert "VessMAP: CC BY 4.0" in bundle.metadata.data_licence
     assert trained_on(bundle.metadata.recipe) == ("vessmap", "rerendered")
+    shipped = load_bundle(find_bundle(None)).metadata
+    learnt = {"brightfield/CD31", "fluorescence/VEGF"}
+    assert set(shipped.familiar) - learnt == {"brightfield/VEGF", "fluorescence/CD31"}
+    for kind in set(shipped.familiar) - learnt:  # what was not learnt is known as before
+        assert bundle.metadata.familiar[kind] == shipped.familiar[kind]
+    assert all(bundle.metadata.familiar.get(kind) != shipped.familiar[kind] for kind in learnt)
     again = read_start(str(bundle.path))
     assert again.inherited["licence"] == bundle.metadata.data_licence
     assert again.inherited["whole"] == ["vessmap", "rerendered"]

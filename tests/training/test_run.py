@@ -80,7 +80,7 @@ def test_a_moved_run_keeps_its_best_weights(
     train(small_recipe, tile_folders, tmp_path / "before", stop_after_epochs=1)
     moved = (tmp_path / "before").rename(tmp_path / "after")
     last = torch.load(moved / LAST, weights_only=True)
-    (name,) = (key for key in last["callbacks"] if "Movable" in key and "val/dice" in key)
+    (name,) = (key for key in last["callbacks"] if "ModelCheckpoint" in key and "val/dice" in key)
     last["callbacks"][name]["best_model_score"] = torch.tensor(2.0)  # no epoch can beat it
     best = {path: torch.tensor(2.0) for path in last["callbacks"][name]["best_k_models"]}
     last["callbacks"][name] |= {"best_k_models": best, "kth_value": torch.tensor(2.0)}
@@ -89,6 +89,19 @@ def test_a_moved_run_keeps_its_best_weights(
     train(small_recipe, tile_folders, moved, resume=True)
     assert (moved / BEST).read_bytes() == kept
     assert not (tmp_path / "before").exists()
+
+
+def test_a_run_whose_best_weights_are_gone_keeps_new_ones(
+    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+):
+    """Where only the last checkpoint was taken along, the epochs to come decide on the best."""
+    train(small_recipe, tile_folders, tmp_path, stop_after_epochs=1)
+    (tmp_path / BEST).unlink()
+    last = torch.load(tmp_path / LAST, weights_only=True)
+    (name,) = (key for key in last["callbacks"] if "ModelCheckpoint" in key and "val/dice" in key)
+    last["callbacks"][name]["kth_value"] = torch.tensor(2.0)
+    torch.save(last, tmp_path / LAST)
+    assert train(small_recipe, tile_folders, tmp_path, resume=True).is_file()
 
 
 def test_a_run_starts_from_a_bundle(
