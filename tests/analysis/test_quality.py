@@ -175,7 +175,13 @@ def test_dark_corners_trip(judged: Judge, seed: int, power: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_dark_corners_trip_in_fluorescence(judged: Judge, seed: int) -> None:
     """On an even glow 2.8 to 1 fails; 1.8 to 1, as many microscopes have, is told and passes."""
-    even = {"background": 0.2, "uneven_background": 0.02, "vignetting": 0.0, "mottle": 0.0}
+    even = {
+        "background": 0.2,
+        "uneven_background": 0.02,
+        "vignetting": 0.0,
+        "mottle": 0.0,
+        "hole_count": 0,
+    }
     light = _fluorescence(seed, full_scale=65535, **even)
     verdict = judged(_corners_dark(light, 0.45))
     assert _failed(verdict) == {"background_od"}
