@@ -32,13 +32,18 @@ class Yard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.recipe = folder / "small.toml"
-        # Tiles come from a process of their own, as in the shipped recipes.
-        self.recipe.write_text(RECIPE_TOML.replace("loader_workers = 0", "loader_workers = 1"))
+        self.recipe.write_text(RECIPE_TOML)
+        self.loading = folder / "loading.toml"  # tiles from a process of their own, as is usual
+        self.loading.write_text(RECIPE_TOML.replace("loader_workers = 0", "loader_workers = 1"))
 
     def start(
-        self, out: str, *flags: str, program: Sequence[str] = ("angiometry.py",)
+        self,
+        out: str,
+        *flags: str,
+        program: Sequence[str] = ("angiometry.py",),
+        recipe: Path | None = None,
     ) -> subprocess.Popen[str]:
-        words = ["train", str(self.recipe), "--out", str(self.folder / out), *flags]
+        words = ["train", str(recipe or self.recipe), "--out", str(self.folder / out), *flags]
         words += ["--tiles", str(self.folder / "tiles"), "--workers", "1"]
         return subprocess.Popen(
             [sys.executable, *program, *words],
@@ -72,8 +77,8 @@ def read_until(process: subprocess.Popen[str], awaited: re.Pattern[str]) -> None
         said += letter
 
 
-def finish(yard: Yard, out: str) -> None:
-    process = yard.start(out, "--resume")
+def finish(yard: Yard, out: str, recipe: Path | None = None) -> None:
+    process = yard.start(out, "--resume", recipe=recipe)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
 
@@ -93,13 +98,13 @@ def steps_of(path: Path) -> int:
 
 def test_killed_between_checkpoints_it_goes_on_as_if_nothing_had_been(yard: Yard) -> None:
     """Killed two steps after a checkpoint and resumed, losses and weights are the very same."""
-    process = yard.start("killed")
+    process = yard.start("killed", recipe=yard.loading)
     read_until(process, re.compile(rf"Epoch 1:[^\r\n]* 2/{STEPS_PER_EPOCH}"))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert steps_of(yard.run("killed") / LAST) == STEPS_PER_EPOCH
-    finish(yard, "killed")
+    finish(yard, "killed", yard.loading)
     assert_same(yard, "killed")
 
 
