@@ -333,7 +333,6 @@ class Ledger:
         }
         content = json_text([*others.values(), *outcomes], single=single and not others)
         if content is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, content.encode())
         self.journal.unlink(missing_ok=True)
 

@@ -237,10 +237,12 @@ def _record(tile: str, this: _Pass, modality: str, target: str, grid: Grid) -> d
 
 def _source_of(this: _Pass, modality: str) -> str:
     """Return where the pixels come from: published and drawn ones are not a laboratory's own."""
-    if this.source == ANNOTATED and this.row.group == VESSMAP_GROUP:
-        return VESSMAP_GROUP
-    if this.source != ANNOTATED or this.row.group != SYNTHETIC_GROUP:
+    if this.source != ANNOTATED:
         return this.source
+    if this.row.group == VESSMAP_GROUP:
+        return VESSMAP_GROUP
+    if this.row.group != SYNTHETIC_GROUP:
+        return ANNOTATED
     shown = "vessel" if TARGET_OF_MARKER[this.marker] == VESSEL else "cells"
     return f"{SYNTHETIC_GROUP}_{modality}_{shown}"
 

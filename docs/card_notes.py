@@ -84,7 +84,7 @@ def _lumens(figures: dict[str, Any]) -> str:
         "A vessel's lumen belongs to it. Of drawn arterioles and venules that are cut across, "
         f"{told['brightfield']} in brightfield and {told['fluorescence']} in fluorescence are "
         f"outlined over at least 80 % of their area, and {told['brightfield, missed']} and "
-        f"{told['fluorescence, missed']} not at all (under 10 %); the others in part."
+        f"{told['fluorescence, missed']} over less than 10 %; the others in part."
     )
 
 
