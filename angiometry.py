@@ -306,8 +306,8 @@ def data_build(
     classes: Annotated[
         list[str] | None,
         typer.Option(
-            help="GeoJSON class as NAME=vessel, =vegf_cell, =annotated_area or =ignore; "
-            "may be repeated."
+            help="GeoJSON class as NAME=vessel, =vegf_cell, =annotated_area, =unknown_area or "
+            "=ignore; may be repeated."
         ),
     ] = None,
     hdab_renderings: Annotated[

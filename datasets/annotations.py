@@ -1,7 +1,8 @@
 """What people outlined on an image: label images and QuPath GeoJSON, read window by window.
 
 Classes of a GeoJSON file become targets by a mapping from class name to one of `vessel`,
-`vegf_cell`, `annotated_area` (outside of which the annotation is not complete) or `ignore`.
+`vegf_cell`, `annotated_area` (outside of which the annotation is not complete), `unknown_area` (in
+which it is not) or `ignore`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from datasets.geojson import (
     CLASS_MEANINGS,
     DEFAULT_CLASSES,
     IGNORE,
+    UNKNOWN_AREA,
     read_outlines,
 )
 from datasets.label_image import number_cells, read_label_image
@@ -74,10 +76,14 @@ class LabelImage:
 
 @dataclasses.dataclass(frozen=True)
 class Outlines:
-    """Labels given as polygons in image pixels; `areas` bound what was annotated, if any."""
+    """Labels given as polygons in image pixels.
+
+    `areas` bound what was annotated, if any; nobody knows what lies in `unknown`.
+    """
 
     objects: tuple[shapely.Geometry, ...]
     areas: tuple[shapely.Geometry, ...] = ()
+    unknown: tuple[shapely.Geometry, ...] = ()
 
     def read(self, grid: Grid) -> Labels:
         """Rasterise the objects at the pixel centres of `grid`, numbered in their order from 1.
@@ -86,8 +92,9 @@ class Outlines:
         """
         labels = np.zeros((grid.height, grid.width), np.int32)
         complete = np.full(labels.shape, not self.areas, np.uint8)
-        for area in self.areas:
-            _paint(area, grid, complete, 1)
+        for known, areas in ((1, self.areas), (0, self.unknown)):
+            for area in areas:
+                _paint(area, grid, complete, known)
         if complete.any():
             for index in self._in_painting_order(grid):
                 _paint(self.objects[index], grid, labels, index + 1)
@@ -127,7 +134,7 @@ def open_annotation(
         cell has a number of its own) or a QuPath GeoJSON file in full-resolution pixels. In a
         0/255 mask of cells, connected ones are one cell.
     classes
-        GeoJSON class name to target, ``annotated_area`` or ``ignore``; capitals do not matter.
+        GeoJSON class name to one of `CLASS_MEANINGS`; capitals do not matter.
     ignore
         Further GeoJSON class names that are left out.
 
@@ -177,7 +184,7 @@ def _read_outlines(
             f"every {target} of {path.name} lies outside of the image; "
             "export the outlines of this image in full-resolution pixels"
         )
-    return Outlines(found[target], found[ANNOTATED_AREA])
+    return Outlines(found[target], found[ANNOTATED_AREA], found[UNKNOWN_AREA])
 
 
 def _rings(polygon: shapely.Polygon) -> list[Ring]:

@@ -13,8 +13,9 @@ from imaging.geojson import Feature, features, parse
 from model.targets import ANNOTATED_TARGETS, VEGF_CELL, VESSEL
 
 ANNOTATED_AREA = "annotated_area"
+UNKNOWN_AREA = "unknown_area"
 IGNORE = "ignore"
-CLASS_MEANINGS = (*ANNOTATED_TARGETS, ANNOTATED_AREA, IGNORE)
+CLASS_MEANINGS = (*ANNOTATED_TARGETS, ANNOTATED_AREA, UNKNOWN_AREA, IGNORE)
 
 DEFAULT_CLASSES: Mapping[str, str] = {
     "Vessel": VESSEL,
@@ -27,7 +28,7 @@ DEFAULT_CLASSES: Mapping[str, str] = {
     "VEGF+ cell": VEGF_CELL,
     "Annotated area": ANNOTATED_AREA,
     "Region*": ANNOTATED_AREA,  # QuPath's own class for a region of interest
-    "Ignore*": IGNORE,
+    "Ignore*": UNKNOWN_AREA,  # and for one that nothing is to be learnt from
     "Negative": IGNORE,
 }
 UNCLASSIFIED = "Unclassified"

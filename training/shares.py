@@ -10,6 +10,8 @@ import numpy.typing as npt
 from datasets.tiles import TileDataset
 from training.errors import DataError
 
+_LEAST_REST = 1e-6  # less is what rounding leaves of 1
+
 
 def tile_chances(
     source: npt.NDArray[np.str_], shares: Mapping[str, float]
@@ -21,10 +23,16 @@ def tile_chances(
     Raises
     ------
     DataError
-        If no tile has any.
+        If no tile has any, or those of a source that `shares` does not name have none.
     """
     names, counts = np.unique(source, return_counts=True)
-    rest = max(0.0, 1.0 - sum(shares.values()))
+    rest = 1.0 - sum(shares.values())
+    left_out = [str(name) for name in names if name not in shares]
+    if left_out and rest < _LEAST_REST:
+        raise DataError(
+            f"data.shares gives all draws to other sources, so that {' and '.join(left_out)} would "
+            "never be learnt from; name it there too: 0 leaves it out"
+        )
     # A source that is not at hand, such as VessMAP, leaves its share to all others.
     shares = {name: share for name, share in shares.items() if name in names}
     unnamed = sum(n for name, n in zip(names, counts, strict=True) if name not in shares)

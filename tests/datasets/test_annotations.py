@@ -102,6 +102,18 @@ def test_annotated_area_bounds_what_is_complete(tmp_path: Path) -> None:
     assert found.labels.sum() == 4
 
 
+def test_what_nobody_can_tell_is_not_complete(tmp_path: Path) -> None:
+    """A fold drawn as Ignore* is unknown inside an annotated area, and without one."""
+    drawn = [feature("Ignore*", [box(4, 0, 7, 16)]), feature("vessel", [box(2, 2, 6, 4)])]
+    area = feature("Annotated area", [box(0, 0, 10, 16)])
+    for number, (features, right) in enumerate([(drawn, FRAME.width), ([*drawn, area], 10)]):
+        path = write(tmp_path / f"{number}.geojson", *features)
+        complete = open_annotation(path, "vessel", SIZE).read(FRAME).complete
+        expected = np.zeros_like(complete)
+        expected[:, :4] = expected[:, 7:right] = True
+        assert np.array_equal(complete, expected)
+
+
 def test_window_on_a_coarser_grid(tmp_path: Path) -> None:
     """A window of the grid at twice the pixel size holds the outline at half its size."""
     path = write(tmp_path / "a.geojson", feature("Vessel", [box(4, 4, 12, 8)]))

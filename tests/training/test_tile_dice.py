@@ -113,7 +113,7 @@ def write_tiles(folder: Path, source: str, train: int, val: int) -> Path:
         ({"annotated": 0.6, "drawn": 0.4}, {"annotated": 0.6, "drawn": 0.4}),
         ({"annotated": 0.6}, {"annotated": 0.6, "drawn": 0.4}),
         ({"annotated": 0.3, "drawn": 0.2, "absent": 0.5}, {"annotated": 0.6, "drawn": 0.4}),
-        ({"drawn": 1.0}, {"annotated": 0.0, "drawn": 1.0}),
+        ({"annotated": 0.0, "drawn": 1.0}, {"annotated": 0.0, "drawn": 1.0}),
     ],
 )
 def test_a_source_weighs_what_training_draws_of_it(
@@ -141,6 +141,15 @@ def test_shares_that_leave_nothing_to_draw_are_refused() -> None:
     """Shares that give every source at hand nothing are one clear error."""
     with pytest.raises(DataError, match="leaves no tile any chance"):
         tile_chances(np.array(["drawn"]), {"drawn": 0.0, "annotated": 1.0})
+
+
+def test_a_source_is_not_left_out_unsaid() -> None:
+    """Shares of ten tenths that leave nothing for a source at hand are an error that names it."""
+    tenths = {f"source {number}": 0.1 for number in range(10)}
+    with pytest.raises(DataError, match="vessmap would never be learnt from"):
+        tile_chances(np.array(["source 1", "vessmap"]), tenths)
+    chances = tile_chances(np.array(["source 1", "vessmap"]), {**tenths, "vessmap": 0.0})
+    assert chances.tolist() == [1, 0]
 
 
 def test_a_run_logs_each_source_and_what_decides(
