@@ -17,7 +17,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from model.targets import VESSEL
 from training.charts import agreement_figure, png
 from training.fields import images_of
 from training.judging import ImageScore, judge_image
+from training.module import Start
 from training.recipe import Recipe, SyntheticConfig, read_recipe
 from training.run import LAST, read_start, train
 from training.sources import prepare_tiles
@@ -109,25 +110,23 @@ def _recipe(size: Size, steps: int, learning_rate: float, **data: Any) -> Recipe
     )
 
 
-def run_all(vessmap: Path, work: Path, size: Size, devices: int) -> list[tuple[Path, list[Path]]]:
+def run_all(
+    vessmap: Path, work: Path, size: Size, devices: int, executor: Executor | None = None
+) -> list[tuple[Path, list[Path]]]:
     """Train what `work` lacks; return each fold's last weights and the tiles to judge them on."""
-    start = _run(start_recipe(size), None, work, "start", None, devices)[0]
-    return [
-        _run(fold_recipe(size, fold), vessmap, work, f"fold-{fold}", start, devices)
-        for fold in range(FOLDS)
-    ]
 
+    def run(
+        name: str, recipe: Recipe, crops: Path | None, start: Start | None
+    ) -> tuple[Path, list[Path]]:
+        folders = prepare_tiles(recipe, work / "tiles", vessmap=crops, executor=executor)
+        last = work / name / LAST
+        if not last.is_file():
+            train(recipe, folders, work / name, start=start, devices=devices)
+        return last, folders
 
-def _run(
-    recipe: Recipe, vessmap: Path | None, work: Path, name: str, start: Path | None, devices: int
-) -> tuple[Path, list[Path]]:
-    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
-        folders = prepare_tiles(recipe, work / "tiles", vessmap=vessmap, executor=executor)
-    last = work / name / LAST
-    if not last.is_file():
-        began = read_start(str(start)) if start else None
-        train(recipe, folders, work / name, start=began, devices=devices)
-    return last, folders
+    drawn, _ = run("start", start_recipe(size), None, None)
+    start = read_start(str(drawn))
+    return [run(f"fold-{fold}", fold_recipe(size, fold), vessmap, start) for fold in range(FOLDS)]
 
 
 def judged(runs: Sequence[tuple[Path, Sequence[Path]]], threshold: float) -> dict[str, Any]:
@@ -214,7 +213,9 @@ def main() -> None:
     threshold = start_recipe(size).thresholds.vessel
     with tempfile.TemporaryDirectory() as scratch:
         work = arguments.work or Path(scratch)
-        found = judged(run_all(arguments.vessmap, work, size, arguments.devices), threshold)
+        with ProcessPoolExecutor(2, get_context("spawn")) as executor:
+            runs = run_all(arguments.vessmap, work, size, arguments.devices, executor)
+        found = judged(runs, threshold)
     figures = {"size": dataclasses.asdict(size)} | found
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     draw(figures)

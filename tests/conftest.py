@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import tifffile
 from onnx import TensorProto, helper
+from PIL import Image
 
+from datasets.synth import make_section
+from datasets.synth_fluorescence import render_fluorescence
+from datasets.synth_params import SectionParams
 from model.bundle import INPUT_NAME, OUTPUT_NAME, BundleMetadata, write_bundle
 from model.predictor import self_test_pattern
 from model.targets import CHANNELS
@@ -25,6 +30,21 @@ def shared_data() -> Path:
     if not _SHARED_DATA.is_dir():
         pytest.skip(f"development images are absent: {_SHARED_DATA}")
     return _SHARED_DATA
+
+
+@pytest.fixture
+def small_vessmap(tmp_path: Path) -> Path:
+    """Return a folder laid out as VessMAP, of five small drawn crops."""
+    root = tmp_path / "VessMAP"
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    for number in range(5):
+        rng = np.random.default_rng(number)
+        section = make_section(number, SectionParams.draw(rng, size_px=64, markers=("CD31",)))
+        tifffile.imwrite(root / "images" / f"{number}.tiff", render_fluorescence(section)[..., 0])
+        outline = section.vessel_mask().astype(np.uint8) * 255
+        Image.fromarray(outline).save(root / "labels" / f"{number}.png")
+    return root
 
 
 # A network whose answer is known beforehand: it sees a vessel, or a cell, where the marker channel

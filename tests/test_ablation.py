@@ -7,13 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
-from PIL import Image
 
 from datasets.build import manifest_hash
-from datasets.synth import make_section
-from datasets.synth_fluorescence import render_fluorescence
-from datasets.synth_params import SectionParams
 from docs.ablation import FIGURES, JUDGES, PAGE, Size, measure, table
 from docs.ablation_images import as_rgb
 from imaging.markers import brightfield_scaling, fluorescence_scaling
@@ -24,27 +19,14 @@ SMALL = Size(
 )  # fmt: skip
 
 
-@pytest.fixture
-def vessmap(tmp_path: Path) -> Path:
-    """Return a folder laid out as VessMAP, of five small drawn crops, of which one is held out."""
-    root = tmp_path / "VessMAP"
-    for name in ("images", "labels"):
-        (root / name).mkdir(parents=True)
-    for number in range(5):
-        rng = np.random.default_rng(number)
-        section = make_section(number, SectionParams.draw(rng, size_px=64, markers=("CD31",)))
-        tifffile.imwrite(root / "images" / f"{number}.tiff", render_fluorescence(section)[..., 0])
-        outline = section.vessel_mask().astype(np.uint8) * 255
-        Image.fromarray(outline).save(root / "labels" / f"{number}.png")
-    return root
-
-
-def test_each_network_is_judged_once_on_the_same_images(vessmap: Path, tmp_path: Path) -> None:
+def test_each_network_is_judged_once_on_the_same_images(
+    small_vessmap: Path, tmp_path: Path
+) -> None:
     """Two networks of two steps get every score; what has been trained is not trained again."""
     figures = tmp_path / "figures.json"
     found = {}
     for names in (["reference"], ["reference", "rgb"]):
-        found = measure(vessmap, tmp_path / "work", figures, SMALL, names, seeds=[1])
+        found = measure(small_vessmap, tmp_path / "work", figures, SMALL, names, seeds=[1])
     assert [run["variant"] for run in found["runs"]] == ["reference", "rgb"]
     assert json.loads(figures.read_text(encoding="utf-8")) == found
     seen, plain = (run["scores"] for run in found["runs"])
