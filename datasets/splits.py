@@ -15,6 +15,8 @@ from datasets.errors import SplitError
 from datasets.manifest import Manifest
 from datasets.rows import SPLITS, Row, Split
 
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Fractions:
@@ -84,6 +86,25 @@ def assign_splits(
         count[chosen] += 1
     rows = tuple(dataclasses.replace(row, split=split_of[row.animal]) for row in manifest.rows)
     return dataclasses.replace(manifest, rows=rows)
+
+
+def splits_of_numbers(numbers: Sequence[int], fractions: Fractions) -> dict[int, Split]:
+    """Give numbered animals splits by their numbers alone: in a longer set they keep them.
+
+    Multiples of the golden ratio less their whole parts lie evenly in 0..1 for any stretch of
+    numbers, so that each stretch has about these fractions. Of two animals or more at least one
+    validates; where that takes one that would not by its number, it may not in a longer set.
+    """
+    place_of = {number: number * _GOLDEN_RATIO % 1.0 for number in dict.fromkeys(numbers)}
+    split_of: dict[int, Split] = {
+        number: "val" if place < fractions.val
+        else "test" if place >= 1 - fractions.test
+        else "train"
+        for number, place in place_of.items()
+    }  # fmt: skip
+    if len(split_of) > 1 and fractions.val > 0 and "val" not in split_of.values():
+        split_of[min(place_of, key=place_of.__getitem__)] = "val"
+    return split_of
 
 
 def draw(seed: int, name: str) -> str:

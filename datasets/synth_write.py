@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from PIL import Image
 from datasets.errors import BuildError
 from datasets.manifest import Manifest
 from datasets.rows import SYNTHETIC_GROUP, Row, file_sha256
-from datasets.splits import Fractions, assign_splits
+from datasets.splits import Fractions, splits_of_numbers
 from datasets.synth import SyntheticSection, make_section
 from datasets.synth_brightfield import render_brightfield
 from datasets.synth_fluorescence import fluorescence_channels, render_fluorescence
@@ -52,7 +52,8 @@ def write_synthetic(
 ) -> Manifest:
     """Write ``count`` synthetic sections and their manifest.
 
-    Section k is made from seed ``seed + k`` alone: it is the same in a longer data set.
+    Section k is made from seed ``seed + k`` alone: it is the same in a longer data set, and in the
+    same split, so that no run validates on what another, that it goes on from, has learnt.
 
     Parameters
     ----------
@@ -86,16 +87,17 @@ def write_synthetic(
             out_dir, seed + number, size_px, mpp_um,
             parse_markers(markers[(number // len(modalities)) % len(markers)]),
             modalities[number % len(modalities)], empty_fraction,
-            f"synthetic-{seed}-{number // _SECTIONS_PER_ANIMAL:03d}",
         )
         for number in range(count)
     ]  # fmt: skip
+    split_of = splits_of_numbers([job.animal for job in jobs], fractions or Fractions())
     rows = []
-    for done, row in enumerate((executor.map if executor else map)(_make, jobs), start=1):
-        rows.append(row)
+    written = zip(jobs, (executor.map if executor else map)(_make, jobs), strict=True)
+    for done, (job, row) in enumerate(written, start=1):
+        rows.append(replace(row, split=split_of[job.animal]))
         if progress is not None:
             progress("sections", done, count)
-    manifest = assign_splits(Manifest(out_dir, tuple(rows)), seed=seed, fractions=fractions)
+    manifest = Manifest(out_dir, tuple(rows))
     manifest.write(out_dir / "manifest.csv")
     return manifest
 
@@ -111,12 +113,16 @@ class _Job:
     markers: tuple[str, ...]
     modality: SynthModality
     empty_fraction: float
-    animal: str
+
+    @property
+    def animal(self) -> int:
+        """The number of its animal, whatever the set begins with."""
+        return self.seed // _SECTIONS_PER_ANIMAL
 
 
 def _make(job: _Job) -> Row:
     section = _section(job.seed, job.markers, job.size_px, job.mpp_um, job.empty_fraction)
-    return _write_section(job.out_dir, section, job.modality, job.animal)
+    return _write_section(job.out_dir, section, job.modality, f"synthetic-{job.animal}")
 
 
 def parse_modalities(text: str) -> tuple[SynthModality, ...]:

@@ -10,8 +10,8 @@ import pytest
 
 from datasets.errors import SplitError
 from datasets.manifest import Manifest
-from datasets.rows import Row
-from datasets.splits import Fractions, animals_by_split, assign_splits
+from datasets.rows import SPLITS, Row
+from datasets.splits import Fractions, animals_by_split, assign_splits, splits_of_numbers
 
 
 def manifest(animals: int, sections: int = 3, groups: int = 2) -> Manifest:
@@ -86,3 +86,29 @@ def test_fractions_must_add_up(parts: tuple[float, float, float]) -> None:
     """Fractions that are negative or do not add up to 1 are refused."""
     with pytest.raises(SplitError, match="add up to 1"):
         Fractions(*parts)
+
+
+def test_numbered_animals_keep_their_splits_in_a_longer_set() -> None:
+    """Whatever stretch of numbers is looked at, it has the fractions, and each its own split."""
+    fractions = Fractions(0.8, 0.15, 0.05)
+    whole = splits_of_numbers(range(3000), fractions)
+    for first, count in ((0, 400), (333, 250), (2000, 1000)):
+        part = splits_of_numbers(range(first, first + count), fractions)
+        assert all(whole[number] == split for number, split in part.items())
+        for split in SPLITS:
+            found = sum(1 for given in part.values() if given == split)
+            assert found == pytest.approx(fractions.of(split) * count, abs=2)
+
+
+def test_more_to_validate_on_takes_nothing_back() -> None:
+    """Who validates at 5 % does at 10 %, and who trains at 10 % does at 5 %."""
+    few, many = (splits_of_numbers(range(500), Fractions(1 - p, p, 0.0)) for p in (0.05, 0.1))
+    assert all(many[number] == "val" for number, split in few.items() if split == "val")
+
+
+def test_of_two_numbered_animals_one_validates() -> None:
+    """However small the fraction; of one alone none does, and none is asked for at 0."""
+    small = Fractions(0.99, 0.01, 0.0)
+    assert sorted(splits_of_numbers([5, 6], small).values()) == ["train", "val"]
+    assert set(splits_of_numbers([5], small).values()) == {"train"}
+    assert set(splits_of_numbers(range(9), Fractions(1.0, 0.0, 0.0)).values()) == {"train"}

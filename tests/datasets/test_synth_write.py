@@ -92,9 +92,10 @@ def test_outlines_read_back_as_an_annotation(written: Manifest) -> None:
 
 
 def test_section_is_the_same_in_a_longer_data_set(tmp_path: Path, written: Manifest) -> None:
-    """Section k depends on seed + k alone."""
-    longer = write_synthetic(tmp_path / "again", 2, 20, size_px=_SIZE, empty_fraction=0.2)
-    assert [row.sha256 for row in longer.rows] == [row.sha256 for row in written.rows[:2]]
+    """Section k depends on seed + k alone, and so do its animal and its split."""
+    other = write_synthetic(tmp_path / "again", 2, 22, size_px=_SIZE, empty_fraction=0.2)
+    assert [row.sha256 for row in other.rows[:1]] == [written.rows[2].sha256]
+    assert other.rows[0].animal == written.rows[2].animal
 
 
 def test_empty_sections_have_empty_labels(tmp_path: Path) -> None:
