@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from model.bundle import Bundle
+from model.bundle import CARD_NAME, Bundle, card_mark
 from model.files import write_whole
 from training.charts import (
     Group,
@@ -27,7 +27,6 @@ from training.score_table import interval, number, score_cells, with_interval
 from training.scores import SCORE_NAMES
 from training.wording import TRAINED_ON, agreement_cells
 
-CARD_NAME = "MODEL_CARD.md"
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
 _ALL_TRAINED_ON = """\
 None: every VessMAP crop was trained on. [How the network was chosen](../../docs/model-choices.md)
@@ -51,7 +50,7 @@ _TEXT = """\
 
 | | |
 |---|---|
-| file | `{file}`, {mib:.1f} MiB, SHA-256 `{sha256}` |
+| file | `{file}`, {mib:.1f} MiB, {mark}
 | exported | {created_at}, git revision `{git_revision}` |
 | network | U-Net ({encoder}), width {base}, {depth} halvings, on {mpp_um} µm/px |
 | input | marker, counterstain and residual channel, each 0–1 |
@@ -113,7 +112,7 @@ def write_card(
         **{key: getattr(metadata, key) for key in _PLAIN},
         file=bundle.path.name,
         mib=bundle.path.stat().st_size / 2**20,
-        sha256=bundle.sha256,
+        mark=card_mark(bundle.sha256),
         targets=", ".join(metadata.targets),
         thresholds=_pairs(metadata.thresholds),
         temperature=_pairs(metadata.temperature),
