@@ -28,10 +28,11 @@ from training.scores import SCORE_NAMES
 from training.wording import TRAINED_ON, agreement_cells
 
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
+# Named, not linked: a card may be written into any folder.
 _ALL_TRAINED_ON = """\
-None: every VessMAP crop was trained on. [How the network was chosen](../../docs/model-choices.md)
-has the scores of networks of the same recipe on crops that these never saw, and how many real cells
-are found."""
+None: every VessMAP crop was trained on. What networks of the shipped bundle's recipe score on crops
+that they never saw, and how many real cells are found, stands in the program's own page
+docs/model-choices.md."""
 _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run, and the temperatures were
   fitted to them, which flatters their calibration; none of them was trained on."""

@@ -235,6 +235,19 @@ def test_the_card_takes_it_all(faulty: Evaluation, tmp_path: Path):
             assert picture.format == "PNG"
 
 
+def test_a_card_in_any_folder_leads_nowhere_else(faulty: Evaluation, tmp_path: Path):
+    """Whatever a card has to say, its only links are the pictures that lie beside it."""
+    for number, sources in enumerate(([VESSEL, CELLS], [CELLS])):
+        kept = {source: faulty.scores["sources"][source] for source in sources}
+        part = dataclasses.replace(faulty, scores={**faulty.scores, "sources": kept})
+        folder = tmp_path / str(number)
+        card = write_card(load_bundle(find_bundle()), folder, part).read_text(encoding="utf-8")
+        assert ("docs/model-choices.md" in card) == (VESSEL not in sources)
+        links = re.findall(r"\]\((.*?)\)", card)
+        assert links
+        assert all((folder / link).is_file() for link in links)
+
+
 def test_the_bundle_takes_along_a_summary(faulty: Evaluation):
     """What travels with a bundle has every figure, but neither images nor curves."""
     kept = json.dumps(faulty.summary)
