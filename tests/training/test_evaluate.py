@@ -133,6 +133,7 @@ def test_images_without_a_score_are_left_out_of_it(tmp_path: Path):
     assert found["without_target"] == {"images": 1, "mean": 8 / 64, "worst": 8 / 64}
     assert found["agreement"]["area_fraction"]["images"] == 2
     assert found["agreement"]["area_fraction"]["relative_images"] == 1
+    assert (found["by_animal"]["dice"]["animals"], found["by_animal"]["dice"]["mean"]) == (1, 1)
 
 
 def test_intervals_say_what_was_drawn(faulty: Evaluation):
