@@ -47,6 +47,10 @@ TILE_COLUMNS = (
 _MAX_INSTANCES = 65535
 ANNOTATED = "annotated"
 """The source of images that somebody outlined."""
+_RENDERED = {
+    VESSMAP_GROUP: "rerendered",
+    f"{SYNTHETIC_GROUP}_fluorescence_vessel": f"{SYNTHETIC_GROUP}_brightfield_vessel",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +142,10 @@ def _rendered_tiles(
     """Cut tiles from renderings of a fluorescence image as brightfield H-DAB."""
     key = f"{settings.seed}:{this.name}"
     sections = hdab_sections(image, this.marker, this.annotation, settings.hdab_renderings, key)
+    # Only published crops are learnt whole, and only drawn outlines are not real.
+    source = _RENDERED.get(_source_of(this, image.modality), f"{ANNOTATED}_rerendered")
     for number, section in enumerate(sections):
-        rendered = dataclasses.replace(this, name=f"{this.name}_hdab{number}", source="rerendered")
+        rendered = dataclasses.replace(this, name=f"{this.name}_hdab{number}", source=source)
         yield from _pass_tiles(section, rendered, folder, settings)
 
 

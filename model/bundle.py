@@ -28,6 +28,7 @@ INPUT_NAME = "marker_channels"
 OUTPUT_NAME = "probabilities"
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 DEFAULT_NAME = "angiometry"
+CARD_NAME = "MODEL_CARD.md"
 _NO_DIGEST = "0" * 64
 _OPTIONAL = {"familiar"}
 
@@ -168,6 +169,27 @@ def find_bundle(name: str | None = None) -> Path:
     raise BundleError(
         f"there is no model {name!r}; shipped are: {known}; or name the bundle's .onnx file"
     )
+
+
+def card_mark(sha256: str) -> str:
+    """Return how a model card names the bundle that it is of.
+
+    Cards name the bundle that training started from, too, so that a hash alone doesn't say whose
+    card it is.
+    """
+    return f"SHA-256 `{sha256}` |"
+
+
+def read_card(bundle: Bundle) -> str | None:
+    """Return the model card that lies beside a bundle, as Markdown.
+
+    None if there is none that can be read, or it is of another bundle of that folder.
+    """
+    try:
+        text = bundle.path.with_name(CARD_NAME).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text if card_mark(bundle.sha256) in text else None
 
 
 def _check_digest(content: bytes, digest: str, path: Path) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from model.bundle import Bundle, find_bundle, list_bundles, load_bundle
+from model.bundle import Bundle, find_bundle, list_bundles, load_bundle, read_card
 from model.errors import BundleError
 from service.errors import NotReadyError
 
@@ -45,10 +45,10 @@ class ModelRegistry:
     def detail(self, name: str) -> dict[str, Any]:
         """Describe one bundle wholly, with its card."""
         path = self.path_of(name)
-        card = path.with_suffix(".md")
+        bundle = _load(path)
         return self._summary(name, path) | {
-            "metadata": dataclasses.asdict(_load(path).metadata),
-            "card": card.read_text(encoding="utf-8") if card.is_file() else None,
+            "metadata": dataclasses.asdict(bundle.metadata),
+            "card": read_card(bundle),
         }
 
     def _paths(self) -> dict[str, Path]:

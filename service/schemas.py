@@ -69,7 +69,9 @@ class ModelDetail(ModelSummary):
     """Everything that a bundle says of itself, with its card."""
 
     metadata: dict[str, Any]
-    card: Annotated[str | None, Field(description="Model card as Markdown, if it has one.")]
+    card: Annotated[
+        str | None, Field(description="Its own MODEL_CARD.md, as Markdown; null without one.")
+    ]
 
 
 class ModelList(BaseModel):

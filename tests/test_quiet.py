@@ -1,4 +1,4 @@
-"""No outbound connection, ever: neither a served request nor a training step opens one."""
+"""No outbound connection, ever: neither a served request nor a training run opens one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 import httpx
 import psutil
@@ -53,43 +54,58 @@ def test_a_served_request_stays_on_this_machine(start_server: Start) -> None:
     assert all(ip_address(address).is_loopback for address in seen)
 
 
-# Every attempt to connect or to resolve a name, in Python, is refused by the interpreter itself.
+# At an attempt to connect or to resolve a name, in Python, the process ends: an exception might be
+# caught, or end the one thread that asked.
 _GUARD = """
-import sys, ipaddress
+import sys, ipaddress, os
 def refuse(event, details):
-    if event == "socket.getaddrinfo" and details[0] not in (None, "localhost", "127.0.0.1", ""):
-        raise SystemExit(f"asks for {details[0]}")
-    if event == "socket.connect" and isinstance(details[1], tuple):
-        if not ipaddress.ip_address(details[1][0]).is_loopback:
-            raise SystemExit(f"connects to {details[1][0]}")
+    asked = None
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        asked = None if details[0] in (None, "localhost", "127.0.0.1", "") else details[0]
+    if event in ("socket.connect", "socket.sendto") and isinstance(details[1], tuple):
+        asked = None if ipaddress.ip_address(details[1][0]).is_loopback else details[1][0]
+    if asked:
+        os.write(2, f"asks {asked}".encode())
+        os._exit(3)
 sys.addaudithook(refuse)
 """
-_STEP = """
-import numpy as np, torch
+_RUN = """
+import tomllib
+from pathlib import Path
 from model.unet import UNet, UNetConfig
-from training.augment import Augmentation
-from training.losses import SegmentationLoss
-from training.recipe import AugmentConfig, LossConfig
-import training.run, training.publish  # all that a run and its export import
-change = Augmentation(AugmentConfig())
-change.reseed(1)
-tile = change(image=np.zeros((64, 64, 3), np.uint8), masks=[np.ones((64, 64), np.uint8)])
+from tests.training.small import RECIPE_TOML
+from training.recipe import recipe_from_dict
+from training.run import train
+from training.sources import prepare_tiles
+import training.publish  # all that an export imports
 UNet(UNetConfig(encoder="resnet18", base=4, depth=5))  # as a checkpoint of one is loaded
-network = UNet(UNetConfig(base=4, depth=2))
-image = torch.from_numpy(tile["image"]).permute(2, 0, 1)[None].float() / 255
-target = torch.zeros(1, 3, 64, 64)
-SegmentationLoss(LossConfig())(network(image), target, torch.ones_like(target))["loss"].backward()
-print("done")
+small = tomllib.loads(RECIPE_TOML)
+small["run"] |= {"steps": 2, "steps_per_epoch": 2}
+recipe, folder = recipe_from_dict(small), Path(sys.argv[1])
+print("kept", train(recipe, prepare_tiles(recipe, folder / "tiles"), folder / "run").name)
 """
 
 
-def test_a_training_step_asks_nobody() -> None:
-    """Importing the training packages, augmenting and stepping resolve no name."""
-    done = subprocess.run(
-        [sys.executable, "-c", _GUARD + _STEP],
+def run_guarded(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that ends as soon as it asks anybody."""
+    return subprocess.run(
+        [sys.executable, "-c", _GUARD + code, *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.strip().endswith("done"), done.stderr
+
+
+def test_a_training_run_asks_nobody(tmp_path: Path) -> None:
+    """Drawing tiles, two steps on them, validation and checkpoints resolve no name."""
+    done = run_guarded(_RUN, tmp_path)
+    assert done.stdout.strip().endswith("kept best.ckpt"), done.stderr
+    assert (tmp_path / "run" / "best.ckpt").is_file()
+
+
+def test_whoever_asks_is_found_out() -> None:
+    """A question in another thread, whose failure nobody would see, ends the guarded process."""
+    ask = "import socket, threading\n"
+    ask += "threading.Thread(target=socket.getaddrinfo, args=('example.org', 80)).start()\n"
+    assert "asks example.org" in run_guarded(ask).stderr

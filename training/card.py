@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from model.bundle import Bundle
+from model.bundle import CARD_NAME, Bundle, card_mark
 from model.files import write_whole
 from training.charts import (
     Group,
@@ -27,12 +27,12 @@ from training.score_table import interval, number, score_cells, with_interval
 from training.scores import SCORE_NAMES
 from training.wording import TRAINED_ON, agreement_cells
 
-CARD_NAME = "MODEL_CARD.md"
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
+# Named, not linked: a card may be written into any folder.
 _ALL_TRAINED_ON = """\
-None: every VessMAP crop was trained on. [How the network was chosen](../../docs/model-choices.md)
-has the scores of networks of the same recipe on crops that these never saw, and how many real cells
-are found."""
+None: every VessMAP crop was trained on. What networks of the shipped bundle's recipe score on crops
+that they never saw, and how many real cells are found, stands in the program's own page
+docs/model-choices.md."""
 _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run, and the temperatures were
   fitted to them, which flatters their calibration; none of them was trained on."""
@@ -51,7 +51,7 @@ _TEXT = """\
 
 | | |
 |---|---|
-| file | `{file}`, {mib:.1f} MiB, SHA-256 `{sha256}` |
+| file | `{file}`, {mib:.1f} MiB, {mark}
 | exported | {created_at}, git revision `{git_revision}` |
 | network | U-Net ({encoder}), width {base}, {depth} halvings, on {mpp_um} µm/px |
 | input | marker, counterstain and residual channel, each 0–1 |
@@ -113,7 +113,7 @@ def write_card(
         **{key: getattr(metadata, key) for key in _PLAIN},
         file=bundle.path.name,
         mib=bundle.path.stat().st_size / 2**20,
-        sha256=bundle.sha256,
+        mark=card_mark(bundle.sha256),
         targets=", ".join(metadata.targets),
         thresholds=_pairs(metadata.thresholds),
         temperature=_pairs(metadata.temperature),

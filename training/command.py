@@ -8,8 +8,8 @@ from pathlib import Path
 
 from datasets.annotations import parse_classes
 from datasets.build import tiles_sha256
-from model.bundle import find_bundle, load_bundle
-from training.card import CARD_NAME, write_card
+from model.bundle import CARD_NAME, find_bundle, load_bundle
+from training.card import write_card
 from training.errors import DataError
 from training.evaluate import Evaluation, Progress, evaluate, parse_split
 from training.judging import Judged

@@ -17,6 +17,7 @@ _NAMES = {
     "annotated": "annotated images of your own",
     "vessmap": "VessMAP crops, mouse cortex, fluorescence (real image, real annotation)",
     "rerendered": "VessMAP crops rendered as H-DAB (real outlines, synthetic stain)",
+    "annotated_rerendered": "your own images rendered as H-DAB (real outlines, synthetic stain)",
 }
 
 
@@ -24,7 +25,7 @@ def kind_of(source: str) -> Kind:
     """Return how real the images of a source are."""
     if source.startswith("synthetic"):
         return "synthetic"
-    return "half_real" if source == "rerendered" else "real"
+    return "half_real" if source in ("rerendered", "annotated_rerendered") else "real"
 
 
 def sources_of(kind: Kind, sources: Iterable[str]) -> list[str]:

@@ -31,7 +31,8 @@ from training.errors import DataError
 from training.evaluate import Evaluation, Progress
 from training.judging import ImageScore
 from training.kinds import KIND_TITLES, KINDS, full_name, sources_of
-from training.wording import TRAINED_ON, agreement_cells, drawn, sentences
+from training.row_tables import animal_table, image_table
+from training.wording import TRAINED_ON, agreement_cells, counted, drawn, sentences
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -99,7 +100,7 @@ def _section(
 ) -> dict[str, Any]:
     sources, images = scores["sources"], scores["images"]
     return {
-        "groups": [_group(group, sources[group[0]][group[1]], scores["model"]) for group in groups],
+        "groups": [_group(group, scores) for group in groups],
         "score_picture": _uri(score_figure(images, groups)),
         "agreement_picture": _uri(agreement_figure(images, groups, sources)),
         "reliability_picture": _uri(reliability_figure(groups, sources)),
@@ -107,9 +108,14 @@ def _section(
     }
 
 
-def _group(group: Group, summary: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
     source, target = group
+    summary, model = scores["sources"][source][target], scores["model"]
     told = sentences(target, summary)
+    animals, images = (
+        [row for row in scores[rows] if (row["source"], row["target"]) == group]
+        for rows in ("animals", "images")
+    )
     return {
         "name": group_name(group),
         "title": target_words(target)[0].upper() + target_words(target)[1:],
@@ -121,6 +127,9 @@ def _group(group: Group, summary: Mapping[str, Any], model: Mapping[str, Any]) -
             agreement_cells(density, summary["agreement"][density.name])
             for density in DENSITIES[target]
         ],
+        "counted": counted(len(animals), len(images)),
+        "animals": animal_table(target, animals, summary["by_animal"]),
+        "images": image_table(target, images),
     }
 
 

@@ -24,12 +24,13 @@ SOURCES = (
     "annotated",
     "vessmap",
     "rerendered",
+    "annotated_rerendered",
     "synthetic_brightfield_vessel",
     "synthetic_brightfield_cells",
     "synthetic_fluorescence_vessel",
     "synthetic_fluorescence_cells",
 )
-"""Where tiles may come from: own images, VessMAP, its renderings, synthetic sections."""
+"""Where tiles may come from: own images, VessMAP, renderings of either, synthetic sections."""
 
 TILES = "tiles"
 """Folder of tiles beside the runs' own folders, which are called as their recipes."""

@@ -37,14 +37,13 @@ def summarise(scores: Sequence[ImageScore], temperature: float) -> dict[str, Any
     Returns
     -------
     Each mask score's ``mean``, ``median``, ``worst`` and ``ci95`` over the ``images`` that hold
-    the target; ``by_animal`` the same over animals, whose images count together; ``cells`` over
-    all images' cells together; ``without_target`` the predicted area fraction of images that hold
-    none; ``agreement`` of densities; ``calibration``; the ``worst`` images by Dice; and
-    ``resampled``, whether the intervals stem from drawing ``animals`` or ``images``.
+    the target; ``by_animal`` the same over the animals of these, all images of one together;
+    ``cells`` over all images' cells together; ``without_target`` the predicted area fraction of
+    images that hold none; ``agreement`` of densities; ``calibration``; the ``worst`` images by
+    Dice; and ``resampled``, whether the intervals stem from drawing ``animals`` or ``images``.
     """
     target = scores[0].target
     holding = [score for score in scores if score.counts.mask.annotated_px]
-    animals = animal_scores(scores)
     resampling = Resampling.of([score.animal for score in scores])
     summary: dict[str, Any] = {
         "images": len(holding),
@@ -53,6 +52,7 @@ def summarise(scores: Sequence[ImageScore], temperature: float) -> dict[str, Any
     }
     per_image = [score.counts.scores(target) for score in holding]
     owners = [score.animal for score in holding]
+    animals = animal_scores([score for score in scores if score.animal in owners])
     for name in SCORE_NAMES:
         summary[name] = _spread([row[name] for row in per_image], owners, "images")
     summary["by_animal"] = {
@@ -87,8 +87,7 @@ def image_row(score: ImageScore) -> dict[str, Any]:
         "animal": score.animal,
         "source": score.source,
         "target": score.target,
-        "annotated_area_fraction": counts.mask.annotated_px / counts.scored_px,
-        "predicted_area_fraction": counts.mask.predicted_px / counts.scored_px,
+        **_areas(counts),
         **counts.scores(score.target),
         "densities": {
             name: {"annotated": annotated[name], "predicted": predicted[name]} for name in annotated
@@ -108,10 +107,18 @@ def animal_scores(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
                 "source": mine[0].source,
                 "target": mine[0].target,
                 "images": len(mine),
+                **_areas(counts),
                 **counts.scores(mine[0].target),
             }
         )
     return rows
+
+
+def _areas(counts: Counts) -> dict[str, float]:
+    return {
+        "annotated_area_fraction": counts.mask.annotated_px / counts.scored_px,
+        "predicted_area_fraction": counts.mask.predicted_px / counts.scored_px,
+    }
 
 
 def _spread(

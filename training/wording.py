@@ -37,6 +37,11 @@ def drawn(summary: Mapping[str, Any]) -> str:
     )
 
 
+def counted(animals: int, images: int) -> str:
+    """Return how many animals and images there are."""
+    return f"{animals} {_plural('animal', animals)}, {images} {_plural('image', images)}"
+
+
 def agreement_cells(density: Density, found: Mapping[str, Any]) -> dict[str, str]:
     """Return one density's agreement by column of a table."""
     limits = found["limits_of_agreement"]
@@ -47,7 +52,7 @@ def agreement_cells(density: Density, found: Mapping[str, Any]) -> dict[str, str
         "annotated": short_number(found["mean_annotated"]),
         "bias": short_number(found["bias"]["value"]) + _short(found["bias"]["ci95"]),
         "limits": f"{short_number(limits[0])} to {short_number(limits[1])}" if limits else NOTHING,
-        "error": _percent(error["value"]) + _percents(error["ci95"]) if error else NOTHING,
+        "error": percent(error["value"]) + percents(error["ci95"]) if error else NOTHING,
         "icc": _icc(found["icc_a1"]),
     }
 
@@ -84,7 +89,7 @@ def _cells(summary: Mapping[str, Any]) -> list[str]:
     if count:
         more = "more" if count["value"] >= 0 else "fewer"
         told.append(
-            f"{_percent(abs(count['value']))} {more} cells are counted than annotated"
+            f"{percent(abs(count['value']))} {more} cells are counted than annotated"
             f"{_interval_words(count['ci95'])}."
         )
     return told
@@ -97,9 +102,9 @@ def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
     told = []
     if mean and not said:
         more = "more" if bias >= 0 else "less"
-        told.append(f"{_percent(abs(bias) / mean)} {more} than annotated on average")
+        told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average")
     if error:
-        told.append(f"{_percent(error['value'])} off on a single image")
+        told.append(f"{percent(error['value'])} off on a single image")
     if icc:
         word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
         told.append(f"{word} agreement (ICC {_icc(icc)})")
@@ -135,18 +140,20 @@ def _icc(entry: Mapping[str, Any] | None) -> str:
     return NOTHING if entry is None else number(entry["value"], 2) + interval(entry["ci95"], 2)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Return a part of 1 in per cent."""
     return f"{100 * value:.1f} %".replace("-", "−")
 
 
-def _percents(bounds: list[float] | None) -> str:
-    return "" if bounds is None else f" ({_percent(bounds[0])} to {_percent(bounds[1])})"
+def percents(bounds: list[float] | None) -> str:
+    """Return a 95 % interval of a part in brackets, after a space; nothing for None."""
+    return "" if bounds is None else f" ({percent(bounds[0])} to {percent(bounds[1])})"
 
 
 def _interval_words(bounds: list[float] | None) -> str:
     if bounds is None:
         return ""
-    return f" (95 % interval {_percent(bounds[0])} to {_percent(bounds[1])})"
+    return f" (95 % interval {percent(bounds[0])} to {percent(bounds[1])})"
 
 
 def _short(bounds: list[float] | None) -> str:

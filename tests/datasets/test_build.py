@@ -289,7 +289,7 @@ def test_renderings_are_brightfield_tiles_of_the_same_animal(tmp_path: Path) -> 
     manifest = Manifest(tmp_path, (fluorescence(tmp_path), brightfield(tmp_path)))
     build_tiles(manifest, tmp_path / "out", hdab_renderings=2)
     rows = [row for row in rows_of(tmp_path / "out") if row["animal"] == "m3"]
-    assert [row["source"] for row in rows] == ["annotated", "rerendered", "rerendered"]
+    assert [row["source"] for row in rows] == ["annotated", *["annotated_rerendered"] * 2]
     assert [row["modality"] for row in rows] == ["fluorescence", "brightfield", "brightfield"]
     assert {row["split"] for row in rows} == {"val"}
     masks = [pixels_of(tmp_path / "out", "vessel", row) for row in rows]
@@ -297,6 +297,23 @@ def test_renderings_are_brightfield_tiles_of_the_same_animal(tmp_path: Path) -> 
     first, second = (pixels_of(tmp_path / "out", "channels", row) for row in rows[1:])
     assert not np.array_equal(first, second)
     assert first[..., 1].any()
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("vessmap", ["rerendered", "vessmap"]),
+        ("synthetic", ["synthetic_brightfield_vessel", "synthetic_fluorescence_vessel"]),
+        ("stroke", ["annotated", "annotated_rerendered"]),
+    ],
+)
+def test_renderings_are_told_by_whose_outlines_they_have(
+    tmp_path: Path, group: str, expected: list[str]
+) -> None:
+    """Own, published and drawn images stay apart when rendered, and drawn ones stay drawn."""
+    row = dataclasses.replace(fluorescence(tmp_path), group=group)
+    build_tiles(Manifest(tmp_path, (row,)), tmp_path / "out", hdab_renderings=1)
+    assert sorted(tile["source"] for tile in rows_of(tmp_path / "out")) == expected
 
 
 def test_same_manifest_same_bytes_with_or_without_workers(tmp_path: Path) -> None:

@@ -11,14 +11,17 @@ import onnx
 import pytest
 
 from model.bundle import (
+    CARD_NAME,
     DIGEST_KEY,
     METADATA_KEY,
     WEIGHTS_DIR,
     Bundle,
     BundleMetadata,
+    card_mark,
     find_bundle,
     list_bundles,
     load_bundle,
+    read_card,
     write_bundle,
 )
 from model.errors import BundleError
@@ -153,7 +156,20 @@ def test_the_shipped_bundle_is_whole_and_small():
     content = shipped.read_bytes()
     assert len(content) <= 32 * 2**20
     assert b"/home/" not in content and b"site-packages" not in content
-    assert (WEIGHTS_DIR / "MODEL_CARD.md").is_file()
+    assert (WEIGHTS_DIR / CARD_NAME).is_file()
+
+
+def test_a_card_is_of_the_bundle_whose_hash_it_names(bundle: Bundle, tmp_path: Path):
+    """Beside a bundle there may be no card, or that of a bundle that was trained on from it."""
+    here = dataclasses.replace(bundle, path=tmp_path / "small.onnx")
+    assert read_card(here) is None
+    card = tmp_path / CARD_NAME
+    further = f"| file | `further.onnx`, {card_mark('0' * 64)}\n"
+    card.write_text(further + f"| training | starting from small, SHA-256 {bundle.sha256} |\n")
+    assert read_card(here) is None
+    own = f"| file | `small.onnx`, 0.1 MiB, {card_mark(bundle.sha256)}\n"
+    card.write_bytes(own.encode() + b"counted at 0.5 \xb5m")  # notes from a Latin-1 editor
+    assert read_card(here) == own + "counted at 0.5 \N{REPLACEMENT CHARACTER}m"
 
 
 def test_probabilities_stay_numbers_on_any_input(bundle: Bundle):
@@ -161,4 +177,6 @@ def test_probabilities_stay_numbers_on_any_input(bundle: Bundle):
     from model.predictor import Predictor
 
     extreme = np.stack([np.full((20, 20), value, np.float32) for value in (0.0, 1.0, 0.5)])
-    assert Predictor(bundle).probabilities(extreme).min() >= 0
+    for each in (bundle, load_bundle(find_bundle())):
+        answer = Predictor(each).probabilities(extreme)
+        assert 0 <= answer.min() <= answer.max() <= 1

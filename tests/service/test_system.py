@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import httpx
 import pytest
 import schemathesis
@@ -13,7 +16,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from model.bundle import Bundle
+from model.bundle import CARD_NAME, WEIGHTS_DIR, Bundle
+from service.models import ModelRegistry
 from tests.live_server import Server, Start
 
 PROBLEM = "application/problem+json"
@@ -37,13 +41,25 @@ def test_readiness_names_the_bundle(client: httpx.Client, standin_bundle: Bundle
 
 
 def test_models_are_listed_with_their_hash(client: httpx.Client, standin_bundle: Bundle) -> None:
-    """A client can see which bundles there are, what they score, and read a card."""
+    """A client can see which bundles there are and what they score."""
     (default,) = [m for m in client.get("/v1/models").json()["models"] if m["is_default"]]
     assert default["sha256"] == standin_bundle.sha256
     assert default["thresholds"] == {"vessel": 0.5, "vegf_cell": 0.5}
     detail = client.get(f"/v1/models/{default['name']}").json()
     assert detail["metadata"]["training_data_sha256"]
     assert client.get("/v1/models/nosuch").status_code == 404
+
+
+def test_a_card_is_shown_with_its_own_bundle_only(
+    client: httpx.Client, standin_bundle: Bundle, tmp_path: Path
+) -> None:
+    """The shipped bundle's card is told word by word; beside another bundle it is not its card."""
+    card = (WEIGHTS_DIR / CARD_NAME).read_text(encoding="utf-8")
+    assert client.get("/v1/models/angiometry").json()["card"] == card
+    assert client.get(f"/v1/models/{standin_bundle.path.stem}").json()["card"] is None
+    other = shutil.copy(standin_bundle.path, tmp_path / "other.onnx")
+    shutil.copy(WEIGHTS_DIR / CARD_NAME, tmp_path)
+    assert ModelRegistry(str(other)).detail("other")["card"] is None
 
 
 @pytest.mark.parametrize(

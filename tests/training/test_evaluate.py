@@ -133,6 +133,7 @@ def test_images_without_a_score_are_left_out_of_it(tmp_path: Path):
     assert found["without_target"] == {"images": 1, "mean": 8 / 64, "worst": 8 / 64}
     assert found["agreement"]["area_fraction"]["images"] == 2
     assert found["agreement"]["area_fraction"]["relative_images"] == 1
+    assert (found["by_animal"]["dice"]["animals"], found["by_animal"]["dice"]["mean"]) == (1, 1)
 
 
 def test_intervals_say_what_was_drawn(faulty: Evaluation):
@@ -194,6 +195,63 @@ def test_the_page_needs_nothing_else(faulty: Evaluation, tmp_path: Path):
     assert len(faulty.worst) <= 12
 
 
+def tables_of(page: Path) -> dict[str, list[list[str]]]:
+    """Return the cells of the page's folded tables, row by row, by their captions."""
+    found = {}
+    for text in re.findall(r"<table>(.*?)</table>", page.read_text("utf-8"), re.DOTALL):
+        rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)
+        cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+        if caption := re.search(r"<caption>(.*?)</caption>", text):
+            found[caption[1]] = cells
+            assert text.count("<th ") == text.count("<th scope=")
+    return found
+
+
+def test_the_page_has_every_animal_and_image(faulty: Evaluation, tmp_path: Path):
+    """Folded away lie a row for each animal with the means below, and one for each image."""
+    write_page(faulty, tmp_path / "page.html")
+    found = tables_of(tmp_path / "page.html")
+    name = "VessMAP crops: vessels"
+    dice = [2 * (6 + n) / (14 + 2 * n) for n in range(7)]
+    head, *animals, means = found[f"{name}: animals"]
+    assert head == ["Animal", "images", "Dice", "centre-line Dice"]
+    assert [row[:3] for row in animals] == [
+        [animal, "1", f"{value:.3f}"] for animal, value in zip(SEVEN, dice, strict=True)
+    ]
+    low, high = summary(faulty)["by_animal"]["dice"]["ci95"]
+    assert means[1] == f"{np.mean(dice):.3f} ({low:.3f} to {high:.3f})"
+    head, sides, *images = found[f"{name}: images"]
+    assert head[3:] == ["Area fraction", "Length density (mm/mm²)", "Branchpoint density (1/mm²)"]
+    assert sides == ["annotated", "predicted"] * 3
+    assert [row[0].split("-")[0] for row in images] == [f"vessel{n}" for n in range(7)]
+    assert images[0][1:5] == ["a", f"{dice[0]:.3f}", "0.125", "0.0938"]
+    cells = found["synthetic brightfield: VEGF-positive cells: animals"]
+    assert cells[0][2:] == ["Dice", "F1", "AJI", "count error"]
+    assert cells[-1][-1] == "0.0 %"  # each lost its top, none was lost
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count('role="region" aria-label=') == text.count('class="table long" tabindex="0"')
+    assert "<details open" not in text
+
+
+def test_what_has_no_target_has_no_score_on_the_page(tmp_path: Path):
+    """An animal without vessels has no Dice, though a pixel was outlined, and no part in a mean."""
+    folder = write_tiles(tmp_path, "vessel", ["a", "b"], VESSEL)
+    for path in (folder / "vessel").glob("vessel0*.png"):
+        with Image.open(path) as mask:
+            Image.new("L", mask.size).save(path)
+    write_page(evaluate(knowing(), [folder]), tmp_path / "page.html")
+    animals, images = tables_of(tmp_path / "page.html").values()
+    assert animals[1:] == [
+        ["a", "1", "–", "–"],
+        ["b", "1", "1.000", "1.000"],
+        ["Mean over animals (95 % interval)", "1.000", "1.000"],
+    ]
+    assert [row[1:5] for row in images[2:]] == [
+        ["a", "–", "0.00", "0.125"],
+        ["b", "1.000", "0.141", "0.141"],
+    ]
+
+
 def test_images_that_were_learnt_from_are_no_proof(faulty: Evaluation, tmp_path: Path):
     """Where training held nothing of a source back, the page says so beside its scores."""
     model = faulty.scores["model"] | {"trained_on": [VESSEL]}
@@ -204,9 +262,15 @@ def test_images_that_were_learnt_from_are_no_proof(faulty: Evaluation, tmp_path:
 
 def test_names_from_files_are_not_markup(folders: list[Path], faulty: Evaluation, tmp_path: Path):
     """An animal named like markup is text on the page."""
-    worst = [dataclasses.replace(score, image="<b>x</b>") for score in faulty.worst]
-    write_page(dataclasses.replace(faulty, worst=tuple(worst)), tmp_path / "page.html")
-    assert "<b>x</b>" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    worst = tuple(dataclasses.replace(score, image="<b>x</b>") for score in faulty.worst)
+    named = {
+        rows: [{**row, "animal": "<b>x</b>"} for row in faulty.scores[rows]]
+        for rows in ("animals", "images")
+    }
+    write_page(Evaluation({**faulty.scores, **named}, worst), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<b>x</b>" not in text
+    assert "&lt;b&gt;x&lt;/b&gt;" in text
 
 
 def test_the_card_takes_it_all(faulty: Evaluation, tmp_path: Path):
@@ -233,6 +297,19 @@ def test_the_card_takes_it_all(faulty: Evaluation, tmp_path: Path):
     for name in shown:
         with Image.open(tmp_path / name) as picture:
             assert picture.format == "PNG"
+
+
+def test_a_card_in_any_folder_leads_nowhere_else(faulty: Evaluation, tmp_path: Path):
+    """Whatever a card has to say, its only links are the pictures that lie beside it."""
+    for number, sources in enumerate(([VESSEL, CELLS], [CELLS])):
+        kept = {source: faulty.scores["sources"][source] for source in sources}
+        part = dataclasses.replace(faulty, scores={**faulty.scores, "sources": kept})
+        folder = tmp_path / str(number)
+        card = write_card(load_bundle(find_bundle()), folder, part).read_text(encoding="utf-8")
+        assert ("docs/model-choices.md" in card) == (VESSEL not in sources)
+        links = re.findall(r"\]\((.*?)\)", card)
+        assert links
+        assert all((folder / link).is_file() for link in links)
 
 
 def test_the_bundle_takes_along_a_summary(faulty: Evaluation):

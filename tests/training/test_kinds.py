@@ -1,0 +1,28 @@
+"""Promises about the names of sources, and what is said of how real they are."""
+
+from __future__ import annotations
+
+from training.kinds import KINDS, full_name, kind_of, short_name, sources_of, trained_on
+from training.recipe import SOURCES, recipe_from_dict
+
+
+def test_every_source_is_of_one_kind():
+    """Real, half real and synthetic images are told apart by their source, none left out."""
+    assert {kind: sources_of(kind, SOURCES) for kind in KINDS} == {
+        "real": ["annotated", "vessmap"],
+        "half_real": ["rerendered", "annotated_rerendered"],
+        "synthetic": [source for source in SOURCES if source.startswith("synthetic")],
+    }
+
+
+def test_renderings_of_own_images_are_not_those_of_vessmap():
+    """Own renderings have a name and a share of their own, and nobody says that all were learnt."""
+    source = "annotated_rerendered"
+    assert kind_of(source) == kind_of("rerendered") == "half_real"
+    assert full_name(source).startswith("your own images rendered as H-DAB (real outlines")
+    assert short_name(source) == "your own images rendered as H-DAB"
+    assert short_name("rerendered") == "VessMAP crops rendered as H-DAB"
+    data = {"shares": {"vessmap": 0.4, "rerendered": 0.2, source: 0.3}, "vessmap_val_fraction": 0.0}
+    recipe = recipe_from_dict({"name": "a", "version": "1", "data": data})
+    assert recipe.data.shares[source] == 0.3
+    assert trained_on({"data": data}) == ("vessmap", "rerendered")
