@@ -254,8 +254,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         found = measure(arguments.vessmap, arguments.work or Path(scratch), FIGURES, Size())
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(TABLE.sub(lambda _: table(found), page, count=1), encoding="utf-8")
+    page, places = TABLE.subn(lambda _: table(found), PAGE.read_text(encoding="utf-8"))
+    assert places == 1
+    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

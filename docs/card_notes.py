@@ -1,24 +1,26 @@
 """What the shipped bundle's card says beyond the scores of its validation, as Markdown.
 
-    python -m docs.card_notes > notes.md
-    angiometry evaluate angiometry --tiles … --card model/weights --notes notes.md
+    python -m docs.card_notes
 
-puts together what the other scripts of this folder have measured, so that the card repeats their
-figures and none is typed. `--tiles` names every folder that the bundle was trained on.
+prints what the other scripts of this folder have measured; `docs.unseen_sections` writes it into
+the card. Two tables are taken from docs/model-choices.md, where they were written by hand: what the
+bundle learnt from, and the long runs of several widths and seeds.
 """
 
 from __future__ import annotations
 
 import json
-from itertools import dropwhile, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from docs import (
     ablation,
+    cross_validation,
     empty_sections,
     open_lumens,
     real_cells,
+    real_fields,
     strange_sections,
     turns,
 )
@@ -30,12 +32,31 @@ def notes() -> str:
     """Return the Markdown."""
     parts = [
         "## Measured besides",
-        "Figures of this bundle unless another is named. [How the network was chosen]"
-        "(../../docs/model-choices.md) has the conditions of each, and what it cannot show.",
+        "The sections above were drawn from seeds that no run has used. The scores that travel "
+        "inside the file are of its last run's validation, among which are cells that an earlier "
+        "run learnt from. What follows is of this bundle unless another is named; [how the network "
+        "was chosen](../../docs/model-choices.md) has the conditions of each figure, and what it "
+        "cannot show.",
+        "### What it learnt from",
+        _table_with("| source | images |"),
+        "### Real crops of vessels, judged by networks that never saw them",
+        "This bundle learnt from all VessMAP crops. So five networks of its kind were trained, "
+        "each without a fifth of them, from one that knew drawn sections alone; these figures are "
+        "of all crops together, at probability "
+        f"{_read(cross_validation.FIGURES)['threshold']:g}.",
+        "\n".join(cross_validation.table(_read(cross_validation.FIGURES))),
+        "![Difference of predicted and annotated densities against their mean, each crop and each "
+        "rendering](../../docs/images/measure-cross-validation.png)",
+        "![How often pixels of each probability belong to a vessel]"
+        "(../../docs/images/measure-cross-validation-reliability.png)",
         "### Real cells, none of them trained on",
         "\n".join(real_cells.table(_read(real_cells.FIGURES))),
         "![Cells found in each image against cells that were marked]"
         "(../../docs/images/measure-real-cells.png)",
+        "### Whole real fields that nobody has outlined",
+        "\n".join(real_fields.table(_read(real_fields.FIGURES))),
+        "What is brown and lies about what is blue is outlined, whatever the antibody, and quality "
+        "does not warn. The fields' licences do not allow to show them here.",
         "### Where no vessel is",
         _empty(_read(empty_sections.FIGURES)),
         "### Open lumens",
@@ -47,16 +68,9 @@ def notes() -> str:
         "How well `quality.out_of_distribution` tells drawn sections of unseen seeds from the same "
         "sections spoiled: area under the ROC curve.",
         "\n".join(strange_sections.table(_read(strange_sections.FIGURES))),
-        "### Real crops that an earlier bundle never saw",
-        "Of 1.2.0 at its threshold of 0.58, with 95 % intervals; later bundles learnt from all "
-        "crops.",
-        _table_below("## Densities on real crops that the network never saw"),
-        "![Difference of predicted and annotated area fraction, length density and branchpoint "
-        "density against their mean, 15 crops](../../docs/images/vessmap-agreement.png)",
-        "### Width, encoder, seeds",
-        "Networks that left 15 VessMAP crops out, 3,000 steps each: validation over all tiles, "
-        "then the 15 crops.",
-        _table_below("# How the shipped network was chosen"),
+        "### Width and seeds",
+        "Networks that left 15 VessMAP crops out, 3,000 steps each, on these 15.",
+        _table_with("| network | Dice |"),
         "### What each part of the training is worth",
         "Small, short networks (width 8, 300 steps), vessels alone, judged on images that none has "
         "seen: mean Dice, or the area outlined where nothing is; in brackets the least and the "
@@ -91,16 +105,16 @@ def _lumens(figures: dict[str, Any]) -> str:
 def _turns(figures: dict[str, Any]) -> str:
     return (
         "The mean of eight flips and turns (`--tta`) takes "
-        f"{figures['times_as_long']:.2g} times as long. On drawn sections of unseen seeds:"
+        f"{figures['times_as_long']:.2g} times as long. On other drawn sections of unseen seeds, "
+        "some with so little stained that few pixels decide their Dice:"
     )
 
 
-def _table_below(heading: str) -> str:
-    """Return the first table below a heading of docs/model-choices.md."""
+def _table_with(head: str) -> str:
+    """Return the one table of docs/model-choices.md whose first line begins with `head`."""
     lines = _CHOICES.read_text(encoding="utf-8").splitlines()
-    below = lines[lines.index(heading) + 1 :]
-    rows = dropwhile(lambda line: not line.startswith("|"), below)
-    return "\n".join(takewhile(lambda line: line.startswith("|"), rows))
+    (begins,) = (number for number, line in enumerate(lines) if line.startswith(head))
+    return "\n".join(takewhile(lambda line: line.startswith("|"), lines[begins:]))
 
 
 def _read(path: Path) -> Any:

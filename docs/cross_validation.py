@@ -28,7 +28,7 @@ from docs.ablation import trained
 from docs.pictures import IMAGES
 from model.files import write_whole
 from model.targets import VESSEL
-from training.charts import agreement_figure, png
+from training.charts import agreement_figure, png, reliability_figure
 from training.fields import images_of
 from training.judging import ImageScore, judge_image
 from training.module import Start
@@ -40,7 +40,8 @@ from training.summary import image_row, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "cross-validation.json"
-PICTURE = IMAGES / "measure-cross-validation.png"
+AGREEMENT = IMAGES / "measure-cross-validation.png"
+RELIABILITY = IMAGES / "measure-cross-validation-reliability.png"
 PAGE = ROOT / "docs" / "model-choices.md"
 TABLE = re.compile(r"^\| crops never seen \|.*?(?=\n\n)", re.DOTALL | re.MULTILINE)
 SOURCES = {"vessmap": "VessMAP", "rerendered": "their renderings as H-DAB"}
@@ -163,8 +164,8 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     """Return the figures as Markdown."""
     lines = [
         "| crops never seen | number | Dice | worst | centre-line Dice | area, error of a crop | "
-        "area, bias | length | branchpoints |",
-        "| --- " * 9 + "|",
+        "area, bias | length | branchpoints | ECE |",
+        "| --- " * 10 + "|",
     ]
     for source, title in SOURCES.items():
         found = figures["sources"][source][VESSEL]
@@ -180,6 +181,7 @@ def table(figures: Mapping[str, Any]) -> list[str]:
             _bias(area),
             f"{errors[1]}, bias {_bias(length)}",
             f"{errors[2]}, bias {_bias(points)}",
+            f"{found['calibration']['uncalibrated']['ece']['value']:.3f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -197,9 +199,10 @@ def _bias(density: Mapping[str, Any]) -> str:
 
 
 def draw(figures: Mapping[str, Any]) -> None:
-    """Draw differences of densities against their means, one point for each crop."""
-    groups = [(source, VESSEL) for source in SOURCES]
-    write_whole(PICTURE, png(agreement_figure(figures["images"], groups, figures["sources"])))
+    """Draw differences of densities against their means, and how honest probabilities are."""
+    groups, sources = [(source, VESSEL) for source in SOURCES], figures["sources"]
+    write_whole(AGREEMENT, png(agreement_figure(figures["images"], groups, sources)))
+    write_whole(RELIABILITY, png(reliability_figure(groups, sources)))
 
 
 def main() -> None:
@@ -217,11 +220,13 @@ def main() -> None:
             runs = run_all(arguments.vessmap, work, size, arguments.devices, executor)
         found = judged(runs, threshold)
     figures = {"size": dataclasses.asdict(size)} | found
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    digits = json.loads(json.dumps(figures), parse_float=lambda text: float(f"{float(text):.5g}"))
+    FIGURES.write_text(json.dumps(digits, indent=1) + "\n", encoding="utf-8")
     draw(figures)
     shown = "\n".join(table(figures))
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(TABLE.sub(lambda _: shown, page, count=1), encoding="utf-8")
+    page, places = TABLE.subn(lambda _: shown, PAGE.read_text(encoding="utf-8"))
+    assert places == 1
+    PAGE.write_text(page, encoding="utf-8")
     print(shown)
 
 

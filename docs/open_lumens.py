@@ -18,7 +18,7 @@ import numpy as np
 from datasets.synth import SyntheticSection, make_section
 from datasets.synth_params import SectionParams
 from datasets.synth_shapes import outline_labels
-from docs.empty_sections import Outliner, look
+from docs.outliner import Outliner, look
 from model.bundle import find_bundle, load_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

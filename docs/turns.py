@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.synth import make_section
 from datasets.synth_params import SectionParams
-from docs.empty_sections import Outliner, look
+from docs.outliner import Outliner, look
 from model.bundle import find_bundle, load_bundle
 from model.targets import TARGET_OF_MARKER
 
@@ -58,10 +58,16 @@ def measure() -> dict[str, Any]:
 
 def table(figures: dict[str, Any]) -> list[str]:
     """Return the figures as Markdown."""
-    lines = ["| sections | number | mean Dice | with `--tta` |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| sections | number | mean Dice (median, worst) | with `--tta` |",
+        "| --- | --- | --- | --- |",
+    ]
     for kind, pairs in figures["dice"].items():
-        plain, turned = np.mean(pairs, axis=0)
-        lines.append(f"| {kind} | {len(pairs)} | {plain:.3f} | {turned:.3f} |")
+        cells = [
+            f"{scores.mean():.3f} ({np.median(scores):.3f}, {scores.min():.3f})"
+            for scores in np.array(pairs).T
+        ]
+        lines.append(f"| {kind} | {len(pairs)} | {' | '.join(cells)} |")
     return lines
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from docs.cross_validation import FOLDS, Size, judged, run_all, table
+from docs.cross_validation import FIGURES, FOLDS, PAGE, Size, judged, run_all, table
+from training.recipe import read_recipe
 from training.stream import tiles_of_split
 
 SMALL = Size(
@@ -37,6 +39,15 @@ def test_each_crop_is_judged_once_by_a_network_that_never_saw_it(
     assert len(table(found)) == 4
 
 
+def test_the_page_shows_the_figures() -> None:
+    """The table on the page is that of the file, at the threshold of the bundle that ships."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    assert "\n".join(table(figures)) in PAGE.read_text(encoding="utf-8")
+    recipe = read_recipe(PAGE.parents[1] / "training" / "recipes" / "angiometry-continued.toml")
+    assert figures["threshold"] == recipe.thresholds.vessel
+    assert sum(row["source"] == "vessmap" for row in figures["images"]) == 75
+
+
 def test_biases_are_told_as_parts_of_what_was_annotated() -> None:
     """A difference of −0.01 of a mean of 0.25 is −4 %, its interval likewise."""
     density = {
@@ -48,6 +59,7 @@ def test_biases_are_told_as_parts_of_what_was_annotated() -> None:
         "images": 75,
         "dice": {"mean": 0.9, "ci95": [0.89, 0.91], "worst": 0.8},
         "cl_dice": {"mean": 0.95},
+        "calibration": {"uncalibrated": {"ece": {"value": 0.02}}},
         "agreement": dict.fromkeys(("area", "length", "branchpoints"), density),
     }
     figures = {"sources": {name: {"vessel": found} for name in ("vessmap", "rerendered")}}

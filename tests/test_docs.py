@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from analysis.record import Cells, Vessels
-from docs import card_notes, empty_sections, open_lumens, real_cells, strange_sections, turns
+from docs import (
+    card_notes,
+    empty_sections,
+    open_lumens,
+    real_cells,
+    real_fields,
+    strange_sections,
+    turns,
+    unseen_sections,
+)
 from docs.empty_sections import MOTTLES, mottled
 from docs.real_cells import matched, within
 from model.bundle import find_bundle, load_bundle
@@ -72,7 +81,14 @@ def test_the_card_repeats_what_was_measured() -> None:
     bundle = load_bundle(find_bundle(None))
     card = (bundle.path.parent / "MODEL_CARD.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in card_notes.notes().splitlines() if line not in card] == []
-    for module in (real_cells, strange_sections, open_lumens, turns):
+    for module in (
+        open_lumens,
+        real_cells,
+        real_fields,
+        strange_sections,
+        turns,
+        unseen_sections,
+    ):
         figures = json.loads(module.FIGURES.read_text(encoding="utf-8"))
         assert figures["bundle_sha256"] == bundle.sha256
 
@@ -80,7 +96,7 @@ def test_the_card_repeats_what_was_measured() -> None:
 def test_model_choices_have_the_tables_of_the_scripts() -> None:
     """Rows of figures are those that the scripts of this folder measured."""
     page = (ROOT / "docs" / "model-choices.md").read_text(encoding="utf-8")
-    for module in (real_cells, strange_sections):
+    for module in (real_cells, real_fields, strange_sections):
         lines = module.table(json.loads(module.FIGURES.read_text(encoding="utf-8")))
         assert page.count("\n".join(lines)) == page.count(lines[0]) == 1
 

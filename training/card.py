@@ -35,7 +35,7 @@ that they never saw, and how many real cells are found, stands in the program's 
 docs/model-choices.md."""
 _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run, and the temperatures were
-  fitted to them, which flatters their calibration; none of them was trained on."""
+  fitted to them, which flatters their calibration; that run learnt from none of them."""
 _OTHER_IMAGES = """\
 These are not all the images that the run was validated with, and no others: whoever gave them has
   to know that it learnt from none of them."""

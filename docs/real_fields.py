@@ -1,0 +1,97 @@
+"""What the shipped bundle outlines on whole real fields that nobody has outlined.
+
+    python -m docs.real_fields FOLDER
+
+measures the fields in `FOLDER/ihc_fields` (three other antigens in brown, without CD31: whatever is
+outlined there is no CD31+ vessel) and in `FOLDER/cortex_fields` (mouse cortex, fluorescence, of the
+images that VessMAP was cut from) with `angiometry measure`, and writes what it says of them to
+docs/real-fields.json. None is trained on. The files state no pixel size: fields of 20× are read as
+0.5 µm/px, all other cortex as 1 µm/px, brown ones as 0.5 µm/px. Five minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from model.bundle import find_bundle, load_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "docs" / "real-fields.json"
+BROWN = {
+    "skimage_ihc_FHL2_colon.png": "FHL2, colon",
+    "meklon_Alex_Pan_06.jpg": "cytokeratin",
+    "meklon_Native_Trop_02.jpg": "Trop-2",
+}
+CORTEX = "mouse cortex, fluorescence"
+
+
+def measured(images: Sequence[Path], mpp_um: float, modality: str) -> list[dict[str, Any]]:
+    """Return the record of each image."""
+    command = [sys.executable, "-m", "angiometry", "measure", *map(str, images)]
+    command += ["--mpp", str(mpp_um), "--modality", modality, "--json", "-"]
+    done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    records = json.loads(done.stdout)
+    return records if isinstance(records, list) else [records]
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Return a row for each field."""
+    brown, cortex = (sorted((folder / name).iterdir()) for name in ("ihc_fields", "cortex_fields"))
+    fine = [path for path in cortex if "20x" in path.name.lower()]
+    lots = [
+        ([path for path in brown if path.name in BROWN], 0.5, "brightfield"),
+        (fine, 0.5, "fluorescence"),
+        ([path for path in cortex if path not in fine], 1.0, "fluorescence"),
+    ]
+    fields = [
+        _row(BROWN.get(path.name, CORTEX), mpp_um, record)
+        for images, mpp_um, modality in lots
+        for path, record in zip(images, measured(images, mpp_um, modality), strict=True)
+    ]
+    return {"bundle_sha256": load_bundle(find_bundle(None)).sha256, "fields": fields}
+
+
+def table(figures: Mapping[str, Any]) -> list[str]:
+    """Return the figures as Markdown, all fields of a tissue and pixel size in one row."""
+    lines = [
+        "| fields | number | read as | area outlined | out of distribution | verdict of quality |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lots = dict.fromkeys((row["field"], row["mpp_um"]) for row in figures["fields"])
+    for name, mpp_um in lots:
+        rows = [row for row in figures["fields"] if (row["field"], row["mpp_um"]) == (name, mpp_um)]
+        areas = _span([100 * row["area_fraction"] for row in rows], 0)
+        strange = _span([row["out_of_distribution"] for row in rows], 1)
+        verdicts = [row["verdict"] for row in rows]
+        told = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
+        lines.append(
+            f"| {name} | {len(rows)} | {mpp_um:g} µm/px | {areas} % | {strange} | {told} |"
+        )
+    return lines
+
+
+def _row(name: str, mpp_um: float, record: Mapping[str, Any]) -> dict[str, Any]:
+    quality = record["quality"]
+    return {
+        "field": name,
+        "mpp_um": mpp_um,
+        "area_fraction": round(record["regions"][0]["vessels"]["area_fraction"], 4),
+        "out_of_distribution": round(quality["out_of_distribution"]["value"], 2),
+        "verdict": quality["verdict"],
+    }
+
+
+def _span(values: Sequence[float], digits: int) -> str:
+    shown = [f"{value:.{digits}f}" for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(shown))
+
+
+if __name__ == "__main__":
+    found = measure(Path(sys.argv[1]))
+    FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(table(found)))
