@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --no-cache-dir --constraint constraints.txt
 VESSMAP ?= $(firstword $(wildcard data/vessmap ../shared/data/vessmap))
 RECIPE ?= training/recipes/angiometry.toml
 
-.PHONY: help run docs test test-slow check format bench train image clean
+.PHONY: help run install docs test test-slow check format bench train image clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -28,6 +28,8 @@ $(VENV)/.everything: pyproject.toml constraints.txt | $(BIN)/python
 
 run: $(VENV)/.serving  ## Start the service with the shipped model on 127.0.0.1:8000
 	$(BIN)/angiometry serve
+
+install: $(VENV)/.everything  ## Install what training and the tests need, too (7 GB on the disk)
 
 docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and draw the pictures
 	$(BIN)/python docs/refresh.py

@@ -94,7 +94,7 @@ def _plain_errors() -> Iterator[None]:
             raise
         typer.echo(
             f"error: {error.name} is not installed: training needs more than serving does; "
-            "run `make train` or `make test`, or install the extra with pip install '.[train]'",
+            "run `make install`, or install the extra with pip install '.[train]'",
             err=True,
         )
         raise typer.Exit(2) from error

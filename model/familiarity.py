@@ -67,13 +67,21 @@ def distance(described: Float64, reference: Mapping[str, Any]) -> float:
     described
         float64 (N, F): blocks of the section; the median block counts.
     reference
-        As `training.familiarity.fit_reference` returns it.
+        As `training.familiarity.fit_reference` returns it, with one more under ``before`` where
+        training went on from weights that had learnt other images: what either knows is known.
     """
+    return float(np.median(_of_blocks(described, reference)))
+
+
+def _of_blocks(described: Float64, reference: Mapping[str, Any]) -> Float64:
+    """Return how far each block lies from what a bundle knows, (N,)."""
     scaled = standardised(described, reference)
     spoiled = products(scaled) @ np.array(reference["weights"]) - reference["weights_limit"]
     form = np.array(reference["precision"])
     far = np.sqrt(np.einsum("nf,fg,ng->n", scaled, form, scaled)) / reference["distance_limit"]
-    return float(np.median(np.maximum(np.exp(np.minimum(spoiled / _NATS, 10.0)), far)))
+    found: Float64 = np.maximum(np.exp(np.minimum(spoiled / _NATS, 10.0)), far)
+    before = reference.get("before")
+    return found if before is None else np.minimum(found, _of_blocks(described, before))
 
 
 def standardised(described: Float64, reference: Mapping[str, Any]) -> Float64:

@@ -16,7 +16,6 @@ from analysis.version import software
 from datasets.build import tiles_sha256
 from model.bundle import Bundle, BundleMetadata, write_bundle
 from model.export import export_bundle
-from model.familiarity import reference_key
 from model.targets import CHANNELS
 from model.unet import UNet
 from training.calibration import LogitTally, best_temperature, tally_logits
@@ -85,7 +84,7 @@ def publish(
                 "sources": _sources(folders) if own else None,
             }
         },
-        familiar={**_still_known(module, folders), **fit_references(folders)},
+        familiar=_familiar(module.inherited.get("familiar", {}), fit_references(folders)),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # What lies at `path` stays until the new bundle has its scores.
@@ -110,11 +109,16 @@ def check_bundle_name(path: Path) -> None:
         raise DataError(f"{path} does not end in .onnx, as a bundle's name has to", "out")
 
 
-def _still_known(module: SegmentationModule, folders: Sequence[Path]) -> dict[str, Any]:
-    """Return what the bundle before knew of kinds of section that the run did not learn."""
-    learnt = {reference_key(row["modality"], row["marker"]) for row in _training_rows(folders)}
-    before: Mapping[str, Any] = module.inherited.get("familiar", {})
-    return {kind: known for kind, known in before.items() if kind not in learnt}
+def _familiar(before: Mapping[str, Any], learnt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of each kind of section, with what the weights before knew of it.
+
+    A laboratory's ten tiles alone would make strange what resembles them a little less.
+    """
+    added = {
+        kind: reference | ({"before": before[kind]} if kind in before else {})
+        for kind, reference in learnt.items()
+    }
+    return {**before, **added}
 
 
 def _sources(folders: Sequence[Path]) -> list[str]:

@@ -30,18 +30,28 @@ def test_products_are_a_one_the_values_and_every_pair():
     assert products(np.array([[2.0, 3.0]])).tolist() == [[1, 2, 3, 4, 6, 9]]
 
 
+_ROUND = {
+    "centre": [0.0, 0.0],
+    "scale": [1.0, 1.0],
+    "weights": [-100.0, 0, 0, 0, 0, 0],
+    "weights_limit": 0.0,
+    "precision": [[1.0, 0.0], [0.0, 1.0]],
+    "distance_limit": 2.0,
+}
+
+
 def test_the_limit_lies_at_one():
     """A block as far from the centre as the reference's limit has the distance 1."""
-    reference = {
-        "centre": [0.0, 0.0],
-        "scale": [1.0, 1.0],
-        "weights": [-100.0, 0, 0, 0, 0, 0],
-        "weights_limit": 0.0,
-        "precision": [[1.0, 0.0], [0.0, 1.0]],
-        "distance_limit": 2.0,
-    }
-    assert distance(np.array([[2.0, 0.0]]), reference) == pytest.approx(1)
-    assert distance(np.array([[0.0, 4.0], [0.0, 0.0], [0.0, 4.0]]), reference) == pytest.approx(2)
+    assert distance(np.array([[2.0, 0.0]]), _ROUND) == pytest.approx(1)
+    assert distance(np.array([[0.0, 4.0], [0.0, 0.0], [0.0, 4.0]]), _ROUND) == pytest.approx(2)
+
+
+def test_what_the_weights_before_knew_is_known():
+    """Each block counts by the nearest of all references, however many runs they come from."""
+    before = _ROUND | {"centre": [6.0, 0.0]}
+    reference = _ROUND | {"before": before | {"before": _ROUND | {"centre": [0.0, 6.0]}}}
+    for block, expected in (([0.0, 0.0], 0), ([6.0, 1.0], 0.5), ([0.0, 4.0], 1), ([5.0, 0.0], 0.5)):
+        assert distance(np.array([block]), reference) == pytest.approx(expected, abs=1e-9)
 
 
 def _smoothed(channels: np.ndarray) -> np.ndarray:
