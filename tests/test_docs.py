@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -28,6 +30,11 @@ from service.settings import PREFIX, Settings
 from service.store import FILES
 from tests.live_server import ROOT
 from training.recipe import Recipe
+
+WORDS = ("images", "target", "density")  # columns of the card's tables that hold no figure
+_NUMBER = r"−?\d[\d,]*(?:\.\d+)?(?:e−\d+)?(?: %)?"
+_RANGE = f"{_NUMBER} to {_NUMBER}"
+FIGURE = re.compile(rf"–|{_RANGE}|{_NUMBER}(?: \((?:{_RANGE}|\d+)\))?")
 
 
 def names_of(kind: typing.Any) -> list[str]:
@@ -57,14 +64,41 @@ def test_every_name_has_its_place_in_the_documents(page: str, names: list[str]) 
     assert [name for name in names if name not in text] == []
 
 
-def test_readme_says_what_the_shipped_model_outlines_where_no_vessel_is() -> None:
-    """The figures are of the bundle that ships (else: python -m docs.empty_sections)."""
+def readme_entry(title: str) -> str:
+    """Return what README says under an entry of what to know, in one line."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for module in (empty_sections, open_lumens):
-        figures = json.loads(module.FIGURES.read_text(encoding="utf-8"))
-        assert figures["bundle_sha256"] == load_bundle(find_bundle(None)).sha256
-        told = module.told(figures)
-        assert {name: text for name, text in told.items() if text not in readme} == {}
+    section = readme.split("## What to know before you trust a number\n")[1].split("\n## ")[0]
+    (entry,) = (part for part in section.split("\n- **")[1:] if part.startswith(f"{title}.**"))
+    return " ".join(entry.split())
+
+
+def holds(text: str, figure: str) -> bool:
+    """Return whether a figure stands in a text, and not as a piece of a longer one."""
+    return re.search(rf"(?<![\d.,−]){re.escape(figure)}(?![\d.,]*\d)", text) is not None
+
+
+def test_a_figure_is_found_whole() -> None:
+    """1 % is not in 11 % or 6.1 %, and 2 of 56 neither in 32 of 56 nor in 2 of 560."""
+    for figure, other in (("1 %", "11 %"), ("1 %", "6.1 %"), ("2 of 56", "32 of 56")):
+        assert not holds(f"it is {other} there", figure)
+        assert holds(f"it is {figure}, there {other}", figure)
+    assert not holds("2 of 560", "2 of 56")
+    assert holds("of 2 of 56.", "2 of 56")
+
+
+@pytest.mark.parametrize(
+    ("module", "title"),
+    [(empty_sections, "Sections without vessels"), (open_lumens, "Open lumens")],
+)
+def test_readme_says_what_the_shipped_model_outlines_where_no_vessel_is(
+    module: ModuleType, title: str
+) -> None:
+    """The entry has the figures of the bundle that ships (else: run the module of `docs`)."""
+    figures = json.loads(module.FIGURES.read_text(encoding="utf-8"))
+    assert figures["bundle_sha256"] == load_bundle(find_bundle(None)).sha256
+    entry = readme_entry(title)
+    told = module.told(figures)
+    assert {name: figure for name, figure in told.items() if not holds(entry, figure)} == {}
 
 
 def test_mottled_fields_are_as_bright_as_they_say() -> None:
@@ -91,6 +125,30 @@ def test_the_card_repeats_what_was_measured() -> None:
     ):
         figures = json.loads(module.FIGURES.read_text(encoding="utf-8"))
         assert figures["bundle_sha256"] == bundle.sha256
+
+
+def cells_of(lines: list[str]) -> list[list[str]]:
+    """Return the cells of a Markdown table, row by row."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_card_is_of_the_shipped_bundle_and_its_tables_are_whole() -> None:
+    """It names version and SHA-256; of its score tables each row has a figure in each column.
+
+    A figure is a number, with its interval or how many images it is of, or a range, or a dash.
+    """
+    bundle = load_bundle(find_bundle(None))
+    card = (bundle.path.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# Model card: {bundle.metadata.name} {bundle.metadata.version}\n")
+    assert f"SHA-256 `{bundle.sha256}` |" in card
+    scores = card.split("\n## Scores\n")[1].split("\n## ")[0]
+    tables = [part.splitlines() for part in scores.split("\n\n") if part.startswith("| images |")]
+    assert len(tables) >= 3  # scores, densities and calibration of at least one kind of images
+    for head, _, *rows in map(cells_of, tables):
+        assert rows
+        for row in rows:
+            figures = [value for name, value in zip(head, row, strict=True) if name not in WORDS]
+            assert [value for value in figures if not FIGURE.fullmatch(value)] == [], row
 
 
 def test_model_choices_have_the_tables_of_the_scripts() -> None:

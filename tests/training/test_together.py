@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+import lightning
 import psutil
 import pytest
 import torch
@@ -17,14 +19,22 @@ from torch import distributed, multiprocessing
 from tests.training.small import last_scores, logged_losses
 from training.errors import DataError, RecipeError
 from training.losses import SegmentationLoss, alone
+from training.module import new_module
 from training.processes import SharedBatchNorm2d, ShareNormalisation, total
 from training.recipe import LossConfig, Recipe
-from training.run import LAST, load_checkpoint, train
-from training.stream import EpochSampler, ShareSampler, training_loader, validation_loader
+from training.run import LAST, train
+from training.stream import (
+    EpochSampler,
+    ShareSampler,
+    channel_statistics,
+    training_loader,
+    validation_loader,
+)
 from training.tile_dice import TileDice
 
 PROCESSES = 2
 RATE = 1e-4
+APART = 0.05  # of the way that a run moved its weights
 TILE_SOURCES = ("drawn", "annotated", "drawn", "annotated", "drawn", "annotated", "drawn")
 
 
@@ -177,18 +187,54 @@ def addresses_listened_on() -> Iterator[set[str]]:
         thread.join()
 
 
-@pytest.mark.slow
+def first_weights(recipe: Recipe, folders: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Return the weights that a run begins with: those that its seed draws."""
+    lightning.seed_everything(recipe.run.seed, verbose=False)
+    return new_module(recipe, *channel_statistics(folders), "").state_dict()
+
+
+def kept_weights(out: Path, state: str) -> dict[str, torch.Tensor]:
+    """Return what a run's last checkpoint holds as `state`."""
+    kept: dict[str, torch.Tensor] = torch.load(out / LAST, weights_only=True)[state]
+    return kept
+
+
+def is_learnt(name: str) -> bool:
+    """Return whether a state's tensor of that name is learnt, not counted or given."""
+    return name.endswith((".weight", ".bias"))
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Return how far apart all weights of two states of a network are, by Euclid."""
+    squares = [(one[name] - other[name]).square().sum() for name in one if is_learnt(name)]
+    return math.sqrt(sum(map(float, squares)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "tile_px"), [(4, 32), pytest.param(8, 64, marks=pytest.mark.slow)]
+)
 def test_two_processes_end_where_one_does(
-    small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
+    steps: int, tile_px: int, small_recipe: Recipe, tile_folders: list[Path], tmp_path: Path
 ) -> None:
     """Losses and weights of a run of two processes are those of one, to rounding of 32 bits.
 
-    Sums over a batch are taken in another order, and AdamW divides by the size of a gradient: where
-    that is next to nothing, its rounding turns a step. A weight may be off by a few steps of the
-    learning rate, which is small here. Nobody on the network can listen in.
+    How far apart their weights end is measured against how far the run moved them. Rounding counts:
+    it decides which way a rectifier falls, and the first steps of AdamW are nearly as long for a
+    small gradient, so that weights turn. In plain loops of six seeds, whose gradients agree to 12
+    digits in 64 bits, it was 0.04 % after 4 steps on tiles of 32 px and up to 4 % after 8 steps on
+    64 px. Where each process has its own loss it is 10 to 15 %, where each has its own statistics
+    or gradients about all. The centre-line loss is left out, as rounding draws the skeletons that a
+    network sees that has learnt nothing; its shares are compared above, in 64 bits.
+
+    Nobody on the network can listen in.
     """
-    gentle = dataclasses.replace(small_recipe.run, learning_rate=RATE)
-    recipe = dataclasses.replace(small_recipe, run=gentle)
+    run = dataclasses.replace(
+        small_recipe.run, learning_rate=RATE, steps=steps, steps_per_epoch=steps // 2
+    )
+    data = dataclasses.replace(small_recipe.data, tile_px=tile_px)
+    loss = dataclasses.replace(small_recipe.loss, centre_line=0.0)
+    recipe = dataclasses.replace(small_recipe, run=run, data=data, loss=loss)
+    first = first_weights(recipe, tile_folders)
     train(recipe, tile_folders, tmp_path / "one")
     with addresses_listened_on() as addresses:
         train(recipe, tile_folders, tmp_path / "two", devices=PROCESSES)
@@ -196,12 +242,14 @@ def test_two_processes_end_where_one_does(
     assert two == pytest.approx(one, rel=2e-4)
     scores = last_scores(tmp_path / "one")
     assert last_scores(tmp_path / "two") == pytest.approx(scores, rel=0.01)
-    mine = load_checkpoint(tmp_path / "two" / LAST).state_dict()
-    theirs = load_checkpoint(tmp_path / "one" / LAST).state_dict()
-    apart = {name: float((mine[name] - theirs[name]).abs().max()) for name in theirs}
-    print(f"losses {one} and {two}; weights differ by at most {max(apart.values()):.1e}")
-    for name, value in theirs.items():
-        torch.testing.assert_close(mine[name], value, rtol=0, atol=4 * RATE, msg=name)
+    for state in ("current_model_state", "state_dict"):  # after the last step, and the average
+        theirs, mine = (kept_weights(tmp_path / out, state) for out in ("one", "two"))
+        moved = distance(theirs, first)
+        print(f"{state}: moved by {moved:.1e}, apart by {distance(mine, theirs) / moved:.1e} of it")
+        assert distance(mine, theirs) < APART * moved
+        # As far as so many steps go, which shows that `first` is where the run began.
+        count = sum(value.numel() for name, value in first.items() if is_learnt(name))
+        assert 0.1 * RATE < moved / math.sqrt(count) < steps * RATE
     assert addresses
     assert all(ip_address(address).is_loopback for address in addresses)
 
