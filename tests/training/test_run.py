@@ -355,10 +355,10 @@ def test_draws_follow_from_their_number(small_recipe: Recipe, tile_folders: list
 
 def test_shares_decide_how_often_a_source_is_drawn(small_recipe: Recipe, tile_folders: list[Path]):
     """A source with share 1 is the only one drawn; that of an absent one goes to the others."""
-    shares = {"synthetic_fluorescence_cells": 1.0}
+    shares = {"synthetic_fluorescence_cells": 1.0, "synthetic_brightfield_vessel": 0.0}
     stream = TileStream(tile_folders, Augmentation(small_recipe.augment), shares, 1, 64)
     assert all(stream[number]["tile"].startswith("VEGF") for number in range(12))
-    absent = {"vessmap": 0.5, "synthetic_fluorescence_cells": 0.5}
+    absent = shares | {"vessmap": 0.5, "synthetic_fluorescence_cells": 0.5}
     alone = TileStream(tile_folders, Augmentation(small_recipe.augment), absent, 1, 64)
     assert (
         alone[3]["tile"] == stream[3]["tile"]
