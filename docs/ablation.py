@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ import torch
 
 from datasets.tiles import TileDataset
 from docs.ablation_images import cut_as_rgb, judge_tiles, judges
+from docs.choices import put_table
 from model.targets import CHANNELS, VESSEL
 from training.fields import images_of
 from training.judging import Judged, predict_field
@@ -37,8 +37,6 @@ from training.sources import prepare_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "ablation.json"
-PAGE = ROOT / "docs" / "model-choices.md"
-TABLE = re.compile(r"^\| judged on \|.*?(?=\n\n)", re.DOTALL | re.MULTILINE)
 
 JUDGES = {
     "crops": ("held-out VessMAP crops", "dice"),
@@ -254,9 +252,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         found = measure(arguments.vessmap, arguments.work or Path(scratch), FIGURES, Size())
-    page, places = TABLE.subn(lambda _: table(found), PAGE.read_text(encoding="utf-8"))
-    assert places == 1
-    PAGE.write_text(page, encoding="utf-8")
+    put_table("| judged on |", table(found))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ bundle learnt from, and the long runs of several widths and seeds.
 from __future__ import annotations
 
 import json
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,12 @@ from docs import (
     strange_sections,
     turns,
 )
-
-_CHOICES = Path(__file__).with_name("model-choices.md")
+from docs.choices import read_table
 
 
 def notes() -> str:
     """Return the Markdown."""
+    folds = _read(cross_validation.FIGURES)
     parts = [
         "## Measured besides",
         "The sections above were drawn from seeds that no run has used. The scores that travel "
@@ -38,17 +37,16 @@ def notes() -> str:
         "was chosen](../../docs/model-choices.md) has the conditions of each figure, and what it "
         "cannot show.",
         "### What it learnt from",
-        _table_with("| source | images |"),
+        read_table("| source | images |"),
         "### Real crops of vessels, judged by networks that never saw them",
         "This bundle learnt from all VessMAP crops. So five networks of its kind were trained, "
         "each without a fifth of them, from one that knew drawn sections alone; these figures are "
-        "of all crops together, at probability "
-        f"{_read(cross_validation.FIGURES)['threshold']:g}.",
-        "\n".join(cross_validation.table(_read(cross_validation.FIGURES))),
+        f"of all crops together, at probability {folds['threshold']:g}.",
+        "\n".join(cross_validation.table(folds)),
         "![Difference of predicted and annotated densities against their mean, each crop and each "
         "rendering](../../docs/images/measure-cross-validation.png)",
-        "![How often pixels of each probability belong to a vessel]"
-        "(../../docs/images/measure-cross-validation-reliability.png)",
+        "![How often pixels of each probability belong to a vessel; no temperature was fitted, so "
+        "that both curves are one](../../docs/images/measure-cross-validation-reliability.png)",
         "### Real cells, none of them trained on",
         "\n".join(real_cells.table(_read(real_cells.FIGURES))),
         "![Cells found in each image against cells that were marked]"
@@ -56,7 +54,7 @@ def notes() -> str:
         "### Whole real fields that nobody has outlined",
         "\n".join(real_fields.table(_read(real_fields.FIGURES))),
         "What is brown and lies about what is blue is outlined, whatever the antibody, and quality "
-        "does not warn. The fields' licences do not allow to show them here.",
+        "does not warn. They are not shown, as for most no licence is stated.",
         "### Where no vessel is",
         _empty(_read(empty_sections.FIGURES)),
         "### Open lumens",
@@ -70,7 +68,7 @@ def notes() -> str:
         "\n".join(strange_sections.table(_read(strange_sections.FIGURES))),
         "### Width and seeds",
         "Networks that left 15 VessMAP crops out, 3,000 steps each, on these 15.",
-        _table_with("| network | Dice |"),
+        read_table("| network | Dice |"),
         "### What each part of the training is worth",
         "Small, short networks (width 8, 300 steps), vessels alone, judged on images that none has "
         "seen: mean Dice, or the area outlined where nothing is; in brackets the least and the "
@@ -108,13 +106,6 @@ def _turns(figures: dict[str, Any]) -> str:
         f"{figures['times_as_long']:.2g} times as long. On other drawn sections of unseen seeds, "
         "some with so little stained that few pixels decide their Dice:"
     )
-
-
-def _table_with(head: str) -> str:
-    """Return the one table of docs/model-choices.md whose first line begins with `head`."""
-    lines = _CHOICES.read_text(encoding="utf-8").splitlines()
-    (begins,) = (number for number, line in enumerate(lines) if line.startswith(head))
-    return "\n".join(takewhile(lambda line: line.startswith("|"), lines[begins:]))
 
 
 def _read(path: Path) -> Any:

@@ -5,7 +5,7 @@
 trains one network on drawn sections alone, goes on from it five times with four fifths of the crops
 and their renderings as H-DAB, and judges each on the fifth that was left out. An hour and a half on
 two cores; a run that is whole in the folder of `--work` is not done again. The figures go to
-docs/cross-validation.json, the picture of agreement to docs/images, the table to
+docs/cross-validation.json, pictures of agreement and reliability to docs/images, the table to
 docs/model-choices.md.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from docs.ablation import trained
+from docs.choices import put_table
 from docs.pictures import IMAGES
 from model.files import write_whole
 from model.targets import VESSEL
@@ -37,13 +37,12 @@ from training.run import LAST, read_start, train
 from training.sources import prepare_tiles
 from training.stream import tiles_of_split
 from training.summary import image_row, summarise
+from training.wording import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "cross-validation.json"
 AGREEMENT = IMAGES / "measure-cross-validation.png"
 RELIABILITY = IMAGES / "measure-cross-validation-reliability.png"
-PAGE = ROOT / "docs" / "model-choices.md"
-TABLE = re.compile(r"^\| crops never seen \|.*?(?=\n\n)", re.DOTALL | re.MULTILINE)
 SOURCES = {"vessmap": "VessMAP", "rerendered": "their renderings as H-DAB"}
 FOLDS = 5
 
@@ -170,7 +169,10 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     for source, title in SOURCES.items():
         found = figures["sources"][source][VESSEL]
         area, length, points = found["agreement"].values()
-        errors = [_percent(density) for density in (area, length, points)]
+        errors = [
+            percent(density["mean_absolute_relative_error"]["value"])
+            for density in (area, length, points)
+        ]
         cells = [
             title,
             str(found["images"]),
@@ -185,10 +187,6 @@ def table(figures: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def _percent(density: Mapping[str, Any]) -> str:
-    return f"{100 * density['mean_absolute_relative_error']['value']:.1f} %"
 
 
 def _bias(density: Mapping[str, Any]) -> str:
@@ -224,9 +222,7 @@ def main() -> None:
     FIGURES.write_text(json.dumps(digits, indent=1) + "\n", encoding="utf-8")
     draw(figures)
     shown = "\n".join(table(figures))
-    page, places = TABLE.subn(lambda _: shown, PAGE.read_text(encoding="utf-8"))
-    assert places == 1
-    PAGE.write_text(page, encoding="utf-8")
+    put_table("| crops never seen |", shown)
     print(shown)
 
 

@@ -92,6 +92,8 @@ def _span(values: Sequence[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m docs.real_fields FOLDER")
     found = measure(Path(sys.argv[1]))
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join(table(found)))

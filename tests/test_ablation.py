@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from datasets.build import manifest_hash
-from docs.ablation import FIGURES, JUDGES, PAGE, Size, measure, table
+from docs.ablation import FIGURES, JUDGES, Size, measure, table
 from docs.ablation_images import as_rgb
+from docs.choices import PAGE
 from imaging.markers import brightfield_scaling, fluorescence_scaling
 
 SMALL = Size(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from docs.cross_validation import FIGURES, FOLDS, PAGE, Size, judged, run_all, table
+from docs.choices import PAGE
+from docs.cross_validation import FIGURES, FOLDS, Size, judged, run_all, table
 from training.recipe import read_recipe
 from training.stream import tiles_of_split
 

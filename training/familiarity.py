@@ -23,8 +23,7 @@ from model.familiarity import (
     reference_key,
     standardised,
 )
-from training.errors import DataError
-from training.stream import tiles_of_split
+from training.stream import learnt_tiles
 
 _Place = tuple[TileDataset, int]
 
@@ -45,12 +44,8 @@ def fit_references(folders: Sequence[Path]) -> dict[str, Any]:
     The sources of a kind count alike, however many tiles they have: VessMAP's few must be known as
     well as synthetic sections. A kind with fewer than 12 tiles gets no reference.
     """
-    try:
-        parts = tiles_of_split(folders, split="train")
-    except DataError:
-        return {}  # folders that only validate
     by_kind: dict[str, dict[str, list[_Place]]] = {}
-    for part in parts:
+    for part in learnt_tiles(folders):
         for number, row in enumerate(part.rows):
             of_kind = by_kind.setdefault(reference_key(row["modality"], row["marker"]), {})
             of_kind.setdefault(row["source"], []).append((part, number))

@@ -26,7 +26,7 @@ from training.familiarity import fit_references
 from training.judging import Judged
 from training.module import SegmentationModule
 from training.run import inheritance
-from training.stream import tiles_of_split
+from training.stream import learnt_tiles, tiles_of_split
 
 TILE_PX = 1024
 """Side of the part of a prediction tile that is kept: about 1 GiB of memory at base 24."""
@@ -123,15 +123,7 @@ def _familiar(before: Mapping[str, Any], learnt: Mapping[str, Any]) -> dict[str,
 
 def _sources(folders: Sequence[Path]) -> list[str]:
     """Return where the training tiles come from."""
-    return sorted({row["source"] for row in _training_rows(folders)})
-
-
-def _training_rows(folders: Sequence[Path]) -> list[Mapping[str, str]]:
-    try:
-        parts = tiles_of_split(folders, split="train")
-    except DataError:
-        return []  # folders that only validate
-    return [row for part in parts for row in part.rows]
+    return sorted({row["source"] for part in learnt_tiles(folders) for row in part.rows})
 
 
 def fit_temperature(

@@ -173,6 +173,14 @@ def tiles_of_split(
     return parts
 
 
+def learnt_tiles(folders: Sequence[Path]) -> list[TileDataset]:
+    """Return the training tiles; none of folders that only validate."""
+    try:
+        return tiles_of_split(folders, split="train")
+    except DataError:
+        return []
+
+
 def channel_statistics(
     folders: Sequence[Path],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:

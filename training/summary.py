@@ -44,15 +44,16 @@ def summarise(scores: Sequence[ImageScore], temperature: float) -> dict[str, Any
     """
     target = scores[0].target
     holding = [score for score in scores if score.counts.mask.annotated_px]
+    owners = [score.animal for score in holding]
+    holders = set(owners)
     resampling = Resampling.of([score.animal for score in scores])
     summary: dict[str, Any] = {
         "images": len(holding),
-        "animals": len({score.animal for score in holding}),
+        "animals": len(holders),
         "resampled": resampling.unit,
     }
     per_image = [score.counts.scores(target) for score in holding]
-    owners = [score.animal for score in holding]
-    animals = animal_scores([score for score in scores if score.animal in owners])
+    animals = animal_scores([score for score in scores if score.animal in holders])
     for name in SCORE_NAMES:
         summary[name] = _spread([row[name] for row in per_image], owners, "images")
     summary["by_animal"] = {
