@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -82,6 +82,10 @@ def _plain_errors() -> Iterator[None]:
     """Turn bad input into one line on standard error and exit code 2."""
     try:
         yield
+    except BrokenExecutor as error:
+        lost = "a process that shared the work was ended from outside, often for want of memory"
+        typer.echo(f"error: {lost}; run again, with fewer --workers", err=True)
+        raise typer.Exit(2) from error
     except (ValueError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError) and is_no_room(error):
@@ -185,15 +189,20 @@ def train(
         )
         raise typer.Exit(2)
     with _plain_errors():
+        from datasets.splits import told
+        from training.kinds import known_animals
         from training.recipe import TILES, read_recipe
-        from training.run import check_run, read_start
+        from training.run import check_run
         from training.run import train as run
         from training.sources import prepare_tiles
+        from training.start import read_start
+        from training.stream import own_animals
+        from training.wording import learnt_from
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
         plan = read_recipe(recipe)
         given = read_start(start) if start else None
-        check_run(plan, out / plan.name, start=given, resume=resume)
+        check_run(plan, out / plan.name, start=given, resume=resume, devices=devices)
         folders = prepare_tiles(
             plan,
             tiles or out / TILES,
@@ -202,6 +211,13 @@ def train(
             executor=executor,
             progress=progress,
         )
+        drawn = own_animals(folders)
+    if drawn:
+        typer.echo(f"your animals: {told(drawn)}")
+        judges = [animal for animal, split in drawn.items() if split != "train"]
+        known = known_animals(given.inherited.get("animals", ()), judges) if given else []
+        if known:
+            typer.echo(f"warning: data: {learnt_from(known)}", err=True)
     with _plain_errors():
         best = run(plan, folders, out / plan.name, start=given, resume=resume, devices=devices)
     typer.echo(f"best checkpoint: {best}")
@@ -222,9 +238,10 @@ def export(
 ) -> None:
     """Write a checkpoint as a bundle: calibrated, scored, and proven to repeat it."""
     with _plain_errors():
+        from model.bundle import CARD_NAME
         from training.halfway import meet_halfway
         from training.publish import check_bundle_name, publish
-        from training.run import load_checkpoint, read_start
+        from training.start import load_checkpoint, read_start
 
     with _plain_errors(), _progress_bar() as progress:
         check_bundle_name(out)
@@ -232,6 +249,7 @@ def export(
         if mean_with:
             meet_halfway(module, read_start(mean_with))
         bundle, parity = publish(module, tiles, out, progress=progress)
+    typer.echo(f"card: {bundle.path.with_name(CARD_NAME)}")
     typer.echo(f"{bundle.path}: sha256 {bundle.sha256}, differs by at most {parity:.1e}")
 
 
@@ -274,6 +292,7 @@ def evaluate(
     with _plain_errors():
         from training.command import EvaluateRequest, run_evaluation
         from training.score_table import print_scores
+        from training.wording import learnt_from
 
     with _plain_errors(), _progress_bar() as progress:
         request = EvaluateRequest(
@@ -290,6 +309,9 @@ def evaluate(
         )
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())
+    known = evaluation.scores["model"]["learnt_animals"]
+    if known and split != "train":
+        typer.echo(f"warning: data: {learnt_from(known)}", err=True)
 
 
 @data_app.command("build")

@@ -15,7 +15,7 @@ from datasets.errors import DatasetsError, SplitError
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.label_check import LabelStatistics, implausibilities, measure_labels
 from datasets.manifest import Manifest
-from datasets.rows import Row, file_sha256
+from datasets.rows import Row, Split, file_sha256
 from datasets.splits import assign_splits, leaking_animals
 from imaging.errors import ImagingError
 from imaging.open import open_image, parse_channels
@@ -52,12 +52,17 @@ class Balance:
 
 @dataclasses.dataclass(frozen=True)
 class CheckReport:
-    """What `check_manifest` found; `thumbnails` are there if they were asked for."""
+    """What `check_manifest` found.
+
+    `drawn` names the animals whose split the manifest leaves open, with the one that they will get;
+    `thumbnails` are there if they were asked for.
+    """
 
     images: int
     animals: int
     findings: tuple[Finding, ...]
     balance: tuple[Balance, ...]
+    drawn: Mapping[str, Split]
     thumbnails: tuple[Thumbnail, ...] = ()
 
     @property
@@ -79,6 +84,7 @@ class CheckReport:
             "warnings": len(self.warnings),
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "balance": [dataclasses.asdict(line) for line in self.balance],
+            "drawn": dict(self.drawn),
         }
 
 
@@ -106,7 +112,8 @@ def check_manifest(
 
     Errors are images or annotations that cannot be used, animals in two splits, and one picture
     in two splits. Warnings are empty or implausible outlines, duplicates within a split, images
-    without annotation, targets missing from a split, and rows without licence or hash.
+    without annotation, targets missing from a split, and rows without licence or hash. Where the
+    manifest leaves splits open, they are drawn as they are when tiles are cut.
 
     Parameters
     ----------
@@ -122,22 +129,33 @@ def check_manifest(
         seen.append(_inspect(manifest.folder, row, {**classes, **dict.fromkeys(ignore, "ignore")}))
         if progress:
             progress("check", done, len(manifest.rows))
-    balance = tuple(_balance(seen))
+    rows = _settled(manifest)
+    balance = tuple(_balance(seen, rows))
     findings = [finding for inspection in seen for finding in inspection.findings]
-    findings += [*_leaks(manifest.rows), *_repeats(seen, manifest), *_gaps(manifest.rows, balance)]
+    findings += [*_leaks(manifest.rows), *_repeats(seen, rows), *_gaps(balance)]
+    findings += [*_lacking(rows, "sha256", "record it, so that a changed file is noticed")]
+    findings += [*_lacking(rows, "licence", "record under what terms they may be used")]
     findings.sort(key=lambda finding: finding.severity != "error")
     return CheckReport(
         len(manifest.rows),
         len({row.animal for row in manifest.rows}),
         tuple(findings),
         balance,
+        {
+            now.animal: now.split
+            for given, now in zip(manifest.rows, rows, strict=True)
+            if given.split is None and now.split is not None
+        },
         tuple(s.thumbnail for s in seen if s.thumbnail is not None) if thumbnails else (),
     )
 
 
 def _inspect(folder: Path, row: Row, classes: Mapping[str, str]) -> _Inspection:
     path = folder / row.image
-    findings = list(_provenance(row))
+    findings = []
+    if not row.targets:
+        message = "it is not annotated and gives no tiles; name targets and annotation"
+        findings.append(Finding("warning", "annotation", row.image, message))
     try:
         channels = parse_channels(row.channels) if row.channels else None
         with open_image(path, row.mpp_um, modality=row.modality, channels=channels) as image:
@@ -169,16 +187,21 @@ def _inspect(folder: Path, row: Row, classes: Mapping[str, str]) -> _Inspection:
     return _Inspection(row, row.modality, tuple(findings))
 
 
-def _provenance(row: Row) -> Iterator[Finding]:
-    if not row.targets:
-        message = "it is not annotated and gives no tiles; name targets and annotation"
-        yield Finding("warning", "annotation", row.image, message)
-    if not row.sha256:
-        message = "it has no sha256; record it, so that a changed file is noticed"
-        yield Finding("warning", "provenance", row.image, message)
-    if not row.licence:
-        message = "it has no licence; record under what terms it may be used"
-        yield Finding("warning", "provenance", row.image, message)
+def _settled(manifest: Manifest) -> tuple[Row, ...]:
+    """Return the rows with the splits that tiles will have."""
+    try:
+        return assign_splits(manifest).rows
+    except SplitError:
+        return manifest.rows  # animals leak, which is a finding of its own
+
+
+def _lacking(rows: Sequence[Row], field: str, mend: str) -> Iterator[Finding]:
+    """Find the rows without `field`: one finding, as mostly all lack it or none."""
+    images = [row.image for row in rows if not getattr(row, field)]
+    if images:
+        named = ", ".join(images[:3]) + (f" and {len(images) - 3} more" if images[3:] else "")
+        count = "1 image has" if len(images) == 1 else f"{len(images)} images have"
+        yield Finding("warning", "provenance", "", f"{count} no {field} ({named}); {mend}")
 
 
 def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -201,12 +224,8 @@ def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
             yield Finding("warning", "balance", "", message)
 
 
-def _repeats(seen: Sequence[_Inspection], manifest: Manifest) -> Iterator[Finding]:
-    """Find equal pictures; in two splits, given or drawn as tiles will be, they are errors."""
-    try:
-        rows = assign_splits(manifest).rows
-    except SplitError:
-        rows = manifest.rows  # animals leak, which is a finding of its own
+def _repeats(seen: Sequence[_Inspection], rows: Sequence[Row]) -> Iterator[Finding]:
+    """Find equal pictures; in two splits they are errors."""
     for first, second, exact in duplicates([inspection.print for inspection in seen]):
         a, b = rows[first], rows[second]
         across = a.split is not None and b.split is not None and a.split != b.split
@@ -216,11 +235,10 @@ def _repeats(seen: Sequence[_Inspection], manifest: Manifest) -> Iterator[Findin
         yield Finding("error" if across else "warning", "duplicate", b.image, message)
 
 
-def _balance(seen: Sequence[_Inspection]) -> Iterator[Balance]:
+def _balance(seen: Sequence[_Inspection], rows: Sequence[Row]) -> Iterator[Balance]:
     cells: dict[tuple[str, str, str, str], list[tuple[Row, LabelStatistics]]] = defaultdict(list)
-    for inspection in seen:
+    for inspection, row in zip(seen, rows, strict=True):
         for found in inspection.statistics:
-            row = inspection.row
             key: tuple[str, str, str, str] = (
                 row.split or "undecided",
                 row.group,
@@ -239,15 +257,13 @@ def _balance(seen: Sequence[_Inspection]) -> Iterator[Balance]:
         )
 
 
-def _gaps(rows: Sequence[Row], balance: Sequence[Balance]) -> Iterator[Finding]:
-    """Find targets that a split lacks, where splits are given at all."""
-    if all(row.split is None for row in rows):
-        return
+def _gaps(balance: Sequence[Balance]) -> Iterator[Finding]:
+    """Find targets that a split lacks; none where animals leak, and so no split is settled."""
     images = Counter[tuple[str, str]]()
     for line in balance:
         images[line.target, line.split] += line.images
     for target in sorted({line.target for line in balance}):
         for split in ("train", "val"):
-            if not images[target, split]:
+            if not images[target, split] + images[target, "undecided"]:
                 message = f"no image of split {split!r} is annotated for {target}; add one"
                 yield Finding("warning", "balance", "", message)

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from datasets.check import CheckReport
+from datasets.splits import told
 
 
 def print_report(report: CheckReport, console: Console) -> None:
@@ -28,6 +29,9 @@ def print_report(report: CheckReport, console: Console) -> None:
         )
     if report.balance:
         console.print(balance)
+    if report.drawn:
+        drawn = escape(told(report.drawn))
+        console.print(f"Animals whose split is left open will be: {drawn}", soft_wrap=True)
     if report.findings:
         console.print(_findings(report))
     console.print(

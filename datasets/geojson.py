@@ -73,7 +73,8 @@ def read_outlines(
     if unknown:
         raise AnnotationError(
             f"{path.name} has classes without a target: {', '.join(sorted(unknown))}; "
-            "map each with --classes NAME=TARGET (or NAME=ignore), in a recipe under data.classes",
+            "give each object its class in QuPath, or map classes with --classes NAME=TARGET (or "
+            "NAME=ignore), in a recipe under data.classes",
             field="classes",
         )
     return {meaning: tuple(outlines) for meaning, outlines in found.items()}

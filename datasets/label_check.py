@@ -15,6 +15,8 @@ from model.targets import VESSEL
 # Finer than this no limit below is decided; larger images are looked at more coarsely.
 _MPP_UM = 0.5
 _MAX_PX = 2**26
+# Outlines of a large image that all lie in one corner: the rest was hardly looked at.
+_LARGE_MM2, _SEVERAL, _CORNER = 0.25, 3, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +45,15 @@ LIMITS = {
 class LabelStatistics:
     """What was outlined for one target on one image.
 
-    `annotated_mm2` is the area that was looked at, `area_fraction` the part of it inside outlines.
+    `annotated_mm2` is the area that was looked at, `area_fraction` the part of it inside outlines,
+    `spread` the part of it inside the one upright rectangle about all of them.
     `max_radius_um` is that of the largest disc inside them; None where nothing is outlined.
     """
 
     target: str
     annotated_mm2: float
     area_fraction: float
+    spread: float
     objects: int
     small_objects: int
     large_objects: int
@@ -73,6 +77,7 @@ def measure_labels(
         target,
         annotated_px * pixel_um**2 / 1e6,
         float(mask.sum() / annotated_px) if annotated_px else 0.0,
+        float(found.complete[_box(mask)].sum() / annotated_px) if annotated_px else 0.0,
         sizes_um2.size,
         int((sizes_um2 < limits.min_object_um2).sum()),
         int((sizes_um2 > limits.max_object_um2).sum()),
@@ -89,6 +94,12 @@ def implausibilities(statistics: LabelStatistics) -> list[str]:
     if statistics.max_radius_um is None:
         return [f"no {target} is outlined; leave it so only if there is none"]
     doubts = []
+    scattered = statistics.objects < _SEVERAL or statistics.spread >= _CORNER
+    if statistics.annotated_mm2 >= _LARGE_MM2 and not scattered:
+        doubts.append(
+            f"all outlines lie in {statistics.spread:.1%} of the annotated area; if the rest was "
+            "not looked at, draw areas of class Region* about what was, or cut the image"
+        )
     if statistics.area_fraction > limits.max_area_fraction:
         doubts.append(
             f"{statistics.area_fraction:.0%} of the area is {target}; is the mask inverted?"
@@ -126,6 +137,14 @@ def _object_sizes_px(found: Labels, target: str) -> npt.NDArray[np.int64]:
         return np.asarray(statistics[1:, cv2.CC_STAT_AREA], np.int64)
     _, counts = np.unique(labels[labels > 0], return_counts=True)
     return np.asarray(counts, np.int64)
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns from the first to the last that a mask reaches."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0), slice(0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _max_radius_px(mask: npt.NDArray[np.bool_]) -> float:

@@ -52,7 +52,9 @@ class Manifest:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ManifestError(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from error
-        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="\0extra")
+        reader = csv.DictReader(
+            io.StringIO(text, newline=""), restkey="\0extra", delimiter=_separator(text)
+        )
         _check_header(path.name, reader.fieldnames or ())
         problems: list[str] = []
         rows = []
@@ -119,6 +121,12 @@ class Manifest:
     def path(self, name: str) -> Path:
         """Return where the file `name` of a row lies."""
         return self.folder / name
+
+
+def _separator(text: str) -> str:
+    """Return what separates cells: a comma, or a semicolon as spreadsheets of some countries."""
+    head = text.partition("\n")[0]
+    return ";" if ";" in head and "," not in head else ","
 
 
 def _check_header(name: str, columns: Sequence[str]) -> None:

@@ -177,7 +177,7 @@ def _parse_mpp(read: CellReader) -> float | None:
     if not text:
         return None
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value <= 0:

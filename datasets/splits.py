@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from datasets.errors import SplitError
 from datasets.manifest import Manifest
@@ -105,6 +105,16 @@ def splits_of_numbers(numbers: Sequence[int], fractions: Fractions) -> dict[int,
     if len(split_of) > 1 and fractions.val > 0 and "val" not in split_of.values():
         split_of[min(place_of, key=place_of.__getitem__)] = "val"
     return split_of
+
+
+def told(split_of: Mapping[str, Split]) -> str:
+    """Return who is in which split, in words: ``train rat 1, rat 2; val rat 3``."""
+    parts = []
+    for split in SPLITS:
+        animals = sorted(animal for animal, given in split_of.items() if given == split)
+        if animals:
+            parts.append(f"{split} {', '.join(animals)}")
+    return "; ".join(parts)
 
 
 def draw(seed: int, name: str) -> str:

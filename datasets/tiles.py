@@ -75,9 +75,7 @@ class TileDataset(Dataset[TileItem]):
     ) -> None:
         self.folder = Path(folder)
         if not (self.folder / "tiles.csv").is_file():
-            raise BuildError(
-                f"{folder} holds no tiles.csv; run `angiometry data build` first", "tiles"
-            )
+            raise BuildError(_no_tiles(self.folder), "tiles")
         if split not in SPLITS:
             raise BuildError(f"split {split!r} is not one of {', '.join(SPLITS)}", "split")
         described = json.loads((self.folder / "tiles.json").read_text(encoding="utf-8"))
@@ -142,6 +140,14 @@ class TileDataset(Dataset[TileItem]):
                 "tiles",
             )
         return mask
+
+
+def _no_tiles(folder: Path) -> str:
+    """Return what to do where `folder` has no tiles of its own."""
+    inside = sorted(path.parent.name for path in folder.glob("*/tiles.csv"))
+    if inside:
+        return f"{folder} holds folders of tiles; name each of them: {', '.join(inside)}"
+    return f"{folder} holds no tiles.csv; run `angiometry data build` first"
 
 
 def _read_png(path: Path) -> Pixels:

@@ -136,7 +136,8 @@ def _label_folder(root: Path, annotator: str) -> Path:
         if labels.is_dir() and _files(labels, _LABEL_SUFFIXES):
             return labels
     raise LayoutError(
-        f"{root} has neither labels/ nor {annotator}/labels/; unpack the archive again"
+        f"{root} has neither labels/ nor {annotator}/labels/, which VessMAP has: unpack its "
+        "archive again; or name the manifest of your own images, a .csv file"
     )
 
 

@@ -31,9 +31,10 @@ from model.targets import CHANNELS, VESSEL
 from training.fields import images_of
 from training.judging import Judged, predict_field
 from training.recipe import Recipe, SyntheticConfig, read_recipe
-from training.run import LAST, load_checkpoint, train
+from training.run import LAST, train
 from training.scores import tally_masks
 from training.sources import prepare_tiles
+from training.start import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "ablation.json"

@@ -33,8 +33,9 @@ from training.fields import images_of
 from training.judging import ImageScore, judge_image
 from training.module import Start
 from training.recipe import Recipe, SyntheticConfig, read_recipe
-from training.run import LAST, read_start, train
+from training.run import LAST, train
 from training.sources import prepare_tiles
+from training.start import read_start
 from training.stream import tiles_of_split
 from training.summary import image_row, summarise
 from training.wording import percent

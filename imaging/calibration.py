@@ -55,7 +55,7 @@ def resolve_pixel_size(
             raise PixelSizeError(
                 "The file does not say how large a pixel is (print resolutions such as 72 or 300 "
                 "dpi do not count): give the pixel size in µm with --mpp, or with mpp_um over "
-                "HTTP and in Python."
+                "HTTP, in Python and in a manifest."
             )
         return float(requested_um), "request"
     if not agree(calibration.x_um, calibration.y_um):

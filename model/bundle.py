@@ -165,6 +165,8 @@ def find_bundle(name: str | None = None) -> Path:
         return Path(name)
     if name.endswith(".ckpt"):
         raise BundleError(f"{name} is a checkpoint; `angiometry export` makes a bundle of it")
+    if name.endswith(".onnx"):
+        raise BundleError(f"there is no file {name}; give the path of a bundle, or a model's name")
     known = ", ".join(path.stem for path in list_bundles()) or "none"
     raise BundleError(
         f"there is no model {name!r}; shipped are: {known}; or name the bundle's .onnx file"

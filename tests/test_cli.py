@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -585,6 +588,20 @@ def test_the_installed_command_runs_without_torch(section: Path, oracle_bundle: 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["software"]["version"]
     assert "Traceback" not in done.stderr
+
+
+def test_a_lost_process_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A process that is killed while it shares the work ends the verb with a mend, untraced."""
+    with (
+        pytest.raises(typer.Exit),
+        _plain_errors(),
+        ProcessPoolExecutor(1, get_context("spawn")) as executor,
+    ):
+        executor.submit(os._exit, 9).result()
+    assert capsys.readouterr().err == (
+        "error: a process that shared the work was ended from outside, often for want of memory; "
+        "run again, with fewer --workers\n"
+    )
 
 
 def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,12 @@ def icc_agreement(values: npt.NDArray[Any], weights: Floats | None = None) -> Fl
     return np.asarray(icc[0] if weights is None else icc)
 
 
+def differences(annotated: Floats, predicted: Floats) -> Floats:
+    """Return predicted − annotated, (I,): 0 where both are the same but for rounding."""
+    alike = np.isclose(predicted, annotated, rtol=1e-12, atol=0.0)
+    return np.where(alike, 0.0, predicted - annotated)
+
+
 def agreement(annotated: Floats, predicted: Floats, resampling: Resampling) -> dict[str, Any]:
     """Compare a density measured on predicted masks with that on annotated ones, both (I,).
 
@@ -61,7 +67,7 @@ def agreement(annotated: Floats, predicted: Floats, resampling: Resampling) -> d
     doi 10.1016/S0140-6736(86)90837-8); ``mean_absolute_relative_error`` over the images whose
     annotated density is not 0; ``icc_a1``. Numbers with ``ci95``; null where there are too few.
     """
-    difference = predicted - annotated
+    difference = differences(annotated, predicted)
     every = np.ones(len(difference))
     holding = annotated > 0
     error = np.divide(np.abs(difference), annotated, out=np.zeros(len(every)), where=holding)

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from model.targets import ANNOTATED_TARGETS
+from training.agreement import differences
 from training.densities import DENSITIES, Density
 from training.judging import ImageScore
 from training.kinds import short_name
@@ -105,7 +106,8 @@ def _draw_agreement(
     annotated, predicted = (
         np.array([pair[side] for pair in pairs]) for side in ("annotated", "predicted")
     )
-    axes.plot((annotated + predicted) / 2, predicted - annotated, **_style(number), markersize=4)
+    difference = differences(annotated, predicted)
+    axes.plot((annotated + predicted) / 2, difference, **_style(number), markersize=4)
     axes.axhline(0, color=_FAINT, linewidth=1)
     axes.axhline(found["bias"]["value"], color=_LINE, linewidth=1.4)
     for limit in found["limits_of_agreement"] or ():

@@ -23,7 +23,7 @@ from training.calibration import LogitTally, tally_probabilities
 from training.densities import Amounts, cell_amounts, vessel_amounts
 from training.fields import Field, ImageTiles
 from training.instances import InstanceTally, tally_instances
-from training.kinds import trained_on
+from training.kinds import marks_of, trained_on
 from training.scores import MaskTally, tally_masks
 from training.tally import Tally
 
@@ -50,6 +50,8 @@ class Judged:
         Side of the part of a prediction that is kept, and what is read around it.
     tta
         Whether `predict` averages flips and turns.
+    animals
+        Marks of the laboratory's own animals that it learnt from, see `training.kinds.animal_mark`.
     described
         What the evaluation says of it: name, version, hash, and the sources (``trained_on``) of
         which training held nothing back.
@@ -62,6 +64,7 @@ class Judged:
     tile_px: int = 1024
     halo_px: int = 128
     tta: bool = False
+    animals: tuple[str, ...] = ()
     described: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -76,6 +79,7 @@ class Judged:
             metadata.tile_px,
             metadata.halo_px,
             tta,
+            marks_of(metadata.recipe),
             {
                 "name": metadata.name,
                 "version": metadata.version,

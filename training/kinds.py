@@ -1,7 +1,8 @@
-"""What kinds of source there are, kept apart wherever scores are shown."""
+"""What kinds of source there are, kept apart wherever scores are shown; what was learnt from."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -44,6 +45,22 @@ def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     whole = "vessmap" in drawn and data.get("vessmap_val_fraction") == 0
     learnt = [name for name in ("vessmap", "rerendered") if whole and name in drawn]
     return tuple(dict.fromkeys([*trained.get("whole", ()), *learnt]))
+
+
+def animal_mark(name: str) -> str:
+    """Return what stands for an animal in a bundle, which is handed on where names may not be."""
+    return hashlib.sha256(f"animal {name.strip().casefold()}".encode()).hexdigest()[:16]
+
+
+def marks_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the marks of the animals that a bundle of this recipe learnt from, of all its runs."""
+    return tuple(recipe.get("trained", {}).get("animals", ()))
+
+
+def known_animals(marks: Iterable[str], animals: Iterable[str]) -> list[str]:
+    """Return those of `animals` whose marks are among `marks`, in order."""
+    learnt = frozenset(marks)
+    return sorted(animal for animal in set(animals) if animal_mark(animal) in learnt)
 
 
 def full_name(source: str) -> str:

@@ -32,8 +32,9 @@ class Start:
     """Weights to start from; `folded` if their normalisations were folded away by an export.
 
     `inherited` is what whoever goes on from them has to say: the `licence` of what they learnt
-    from, and the sources that they learnt `whole`, nothing held out; of a bundle also what stays
-    true of targets that are not learnt anew, `temperature` and what is `familiar`.
+    from, and the sources that they learnt `whole`, nothing held out; of a bundle also the marks of
+    `animals` that it learnt from (`training.kinds.animal_mark`), and what stays true of targets
+    that are not learnt anew, `temperature` and what is `familiar`.
     """
 
     name: str

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis.batch import check_outputs
+from datasets import cut
 from model.files import write_whole
 from training.charts import (
     ANNOTATED,
@@ -32,7 +33,14 @@ from training.evaluate import Evaluation, Progress
 from training.judging import ImageScore
 from training.kinds import KIND_TITLES, KINDS, full_name, sources_of
 from training.row_tables import animal_table, image_table
-from training.wording import TRAINED_ON, agreement_cells, counted, drawn, sentences
+from training.wording import (
+    TRAINED_ON,
+    agreement_cells,
+    counted,
+    drawn,
+    learnt_from,
+    sentences,
+)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -110,7 +118,7 @@ def _section(
 
 def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
     source, target = group
-    summary, model = scores["sources"][source][target], scores["model"]
+    summary = scores["sources"][source][target]
     told = sentences(target, summary)
     animals, images = (
         [row for row in scores[rows] if (row["source"], row["target"]) == group]
@@ -121,7 +129,7 @@ def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
         "title": target_words(target)[0].upper() + target_words(target)[1:],
         "source": full_name(source),
         "drawn": drawn(summary),
-        "warning": TRAINED_ON if source in model.get("trained_on", ()) else "",
+        "warning": _warning(source, scores["model"]),
         "sentences": [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in told],
         "agreement": [
             agreement_cells(density, summary["agreement"][density.name])
@@ -131,6 +139,15 @@ def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
         "animals": animal_table(target, animals, summary["by_animal"]),
         "images": image_table(target, images),
     }
+
+
+def _warning(source: str, model: Mapping[str, Any]) -> str:
+    """Return why a source's scores flatter, if they do."""
+    if source in model.get("trained_on", ()):
+        return TRAINED_ON
+    if source == cut.ANNOTATED and model["learnt_animals"]:
+        return learnt_from(model["learnt_animals"])
+    return ""
 
 
 def _sight(score: ImageScore) -> dict[str, Any]:

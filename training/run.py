@@ -5,13 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
-from zipfile import BadZipFile
 
 import lightning
 import torch
@@ -24,22 +20,20 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datasets.build import tiles_sha256
-from datasets.rows import file_sha256
-from model.bundle import find_bundle, load_bundle
 from model.files import is_no_room, storage_error
-from model.restore import restore_network
 from training.averaging import AverageFrom
-from training.checkpoints import MovableCheckpoint, WholeFiles, check_whole
+from training.checkpoints import MovableCheckpoint, WholeFiles
 from training.checks import check_tiles
-from training.errors import CheckpointError, DataError, TrainingError
-from training.kinds import trained_on
+from training.errors import DataError, TrainingError
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
 from training.precision import best_precision, followed
 from training.processes import OneMachine, ShareNormalisation, together
 from training.recipe import Recipe
 from training.shares import source_weights
+from training.start import load_checkpoint
 from training.stream import (
     channel_statistics,
+    share_of_batch,
     tiles_of_split,
     training_loader,
     validation_loader,
@@ -80,7 +74,7 @@ def train(
     out_dir
         Where checkpoints (`last.ckpt`, `best.ckpt`) and logs (CSV and TensorBoard) go.
     start
-        Weights to start from instead of random ones, see `read_start`.
+        Weights to start from instead of random ones, see `training.start.read_start`.
     resume
         Go on from `last.ckpt`. Without it, a folder that holds a run is refused.
     devices
@@ -150,16 +144,23 @@ def check_folder(out_dir: Path, *, resume: bool = False) -> None:
 
 
 def check_run(
-    recipe: Recipe, out_dir: Path, *, start: Start | None = None, resume: bool = False
+    recipe: Recipe,
+    out_dir: Path,
+    *,
+    start: Start | None = None,
+    resume: bool = False,
+    devices: int = 1,
 ) -> None:
     """Refuse what is wrong with a run whatever its tiles are: they may take long to make.
 
     Raises
     ------
     TrainingError
-        If `check_folder` refuses, the checkpoint to resume from is damaged, or the recipe is not
-        that of the run, or asks for another network than the weights that it is to start from.
+        If `check_folder` refuses, the devices cannot share a batch, the checkpoint to resume from
+        is damaged, or the recipe is not that of the run, or asks for another network than the
+        weights that it is to start from.
     """
+    share_of_batch(recipe, devices)
     check_folder(out_dir, resume=resume)
     if resume:
         continued_module(followed(recipe), load_checkpoint(out_dir / LAST), "")
@@ -177,78 +178,6 @@ def _module(job: _Job) -> tuple[SegmentationModule, int]:
     if job.start:  # keeps the statistics of the tiles that it was trained on
         return new_module(job.recipe, (), (), tiles, job.start), 0
     return new_module(job.recipe, *channel_statistics(job.folders), tiles), 0
-
-
-def read_start(name: str) -> Start:
-    """Return the weights of a bundle, named or given by its file, or of a checkpoint (`.ckpt`).
-
-    Raises
-    ------
-    CheckpointError, BundleError
-        If there is no such thing, or it is damaged, or a bundle of other targets.
-    """
-    if name.endswith(".ckpt"):
-        module = load_checkpoint(Path(name))
-        inherited = inheritance(module.recipe, module.inherited)
-        label = f"checkpoint {Path(name).name}, SHA-256 {file_sha256(Path(name))}"
-        return Start(label, module.network, module.frozen_normalisation, inherited)
-    bundle = load_bundle(find_bundle(name))
-    told = bundle.metadata
-    label = f"{told.name} {told.version}, SHA-256 {bundle.sha256}"
-    inherited = {
-        "licence": told.data_licence,
-        "whole": list(trained_on(told.recipe)),
-        "temperature": dict(told.temperature),
-        "familiar": dict(told.familiar),
-    }
-    return Start(label, restore_network(bundle), folded=True, inherited=inherited)
-
-
-def inheritance(recipe: Recipe, inherited: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be said of weights that `recipe` trained from what had `inherited` so much.
-
-    Returns
-    -------
-    The `licence` of all that they learnt from, and the sources that they learnt `whole`.
-    """
-    own, before = recipe.data.licence, inherited.get("licence", "")
-    whole = {"trained": {"whole": list(inherited.get("whole", ()))}}
-    return {
-        "licence": own if before in own else f"{own}; before that: {before}",
-        "whole": list(trained_on(dataclasses.asdict(recipe) | whole)),
-    }
-
-
-def load_checkpoint(path: Path) -> SegmentationModule:
-    """Return the module that a checkpoint holds, on the processor.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read, is damaged, or holds something else.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"the checkpoint {path} cannot be read: no such file", "checkpoint")
-    try:
-        check_whole(path)  # torch takes altered numbers as they are
-        return SegmentationModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    # torch and pickle raise many types of their own for a damaged file.
-    except (
-        RuntimeError,
-        KeyError,
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        UnpicklingError,
-        BadZipFile,
-        zlib.error,
-        OSError,
-    ) as error:
-        raise CheckpointError(
-            f"{path.name} is damaged or no checkpoint of a training run; use an earlier one",
-            "checkpoint",
-        ) from error
 
 
 def _check_same_tiles(saved: SegmentationModule, tiles: str, checkpoint: Path) -> None:

@@ -16,7 +16,10 @@ NOTHING = "–"
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number as a table shows it."""
-    return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
+    if value is None:
+        return NOTHING
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.removeprefix("-")  # no −0.00
 
 
 def short_number(value: float | None) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
+from datasets.cut import ANNOTATED
 from datasets.errors import BuildError
-from datasets.rows import Split
+from datasets.rows import SPLITS, Split
 from datasets.tiles import TileDataset, TileItem, Transform
 from training.augment import Augmentation
 from training.errors import DataError, RecipeError
@@ -98,6 +99,22 @@ class ShareSampler(Sampler[int]):
         return len(range(place()[0], self._count, place()[1]))
 
 
+def share_of_batch(recipe: Recipe, processes: int) -> int:
+    """Return how many tiles of a batch each process takes.
+
+    Raises
+    ------
+    RecipeError
+        If a batch cannot be shared evenly.
+    """
+    size = recipe.run.batch_size
+    if size % processes:
+        raise RecipeError(
+            f"run.batch_size is {size}; make it a multiple of the {processes} devices"
+        )
+    return size // processes
+
+
 def training_loader(
     recipe: Recipe, folders: Sequence[Path], processes: int = 1, trained_steps: int = 0
 ) -> DataLoader[TileItem]:
@@ -111,14 +128,11 @@ def training_loader(
         If a batch cannot be shared evenly.
     """
     run, data = recipe.run, recipe.data
-    if run.batch_size % processes:
-        raise RecipeError(
-            f"run.batch_size is {run.batch_size}; make it a multiple of the {processes} devices"
-        )
+    batch_size = share_of_batch(recipe, processes)
     stream = TileStream(folders, Augmentation(recipe.augment), data.shares, run.seed, data.tile_px)
     return DataLoader(
         stream,
-        batch_size=run.batch_size // processes,
+        batch_size=batch_size,
         sampler=EpochSampler(run.epoch_steps * run.batch_size, trained_steps // run.epoch_steps),
         num_workers=run.loader_workers,
         persistent_workers=False,  # workers see the epoch that the sampler was told
@@ -157,14 +171,14 @@ def tiles_of_split(
     split: Split = "val",
     transform: Transform | None = None,
 ) -> list[TileDataset]:
-    """Return the tiles of a split, leaving out folders that have none."""
-    parts = []
-    for folder in folders:
-        try:
-            parts.append(TileDataset(folder, split, transform, tile_px=tile_px))
-        except BuildError as error:
-            if error.field != "split":
-                raise
+    """Return the tiles of a split, leaving out folders that have none.
+
+    Raises
+    ------
+    DataError
+        If no folder has any.
+    """
+    parts = _tiles(folders, split, tile_px, transform)
     if not parts:
         raise DataError(
             f"no tile is in split {split!r}; mark some animals of the manifest as {split}",
@@ -175,10 +189,34 @@ def tiles_of_split(
 
 def learnt_tiles(folders: Sequence[Path]) -> list[TileDataset]:
     """Return the training tiles; none of folders that only validate."""
-    try:
-        return tiles_of_split(folders, split="train")
-    except DataError:
-        return []
+    return _tiles(folders, "train")
+
+
+def own_animals(folders: Sequence[Path]) -> dict[str, Split]:
+    """Return the animals of the laboratory's own tiles, each with its split."""
+    return {
+        row["animal"]: split
+        for split in SPLITS
+        for part in _tiles(folders, split)
+        for row in part.rows
+        if row["source"] == ANNOTATED
+    }
+
+
+def _tiles(
+    folders: Sequence[Path],
+    split: Split,
+    tile_px: int | None = None,
+    transform: Transform | None = None,
+) -> list[TileDataset]:
+    parts = []
+    for folder in folders:
+        try:
+            parts.append(TileDataset(folder, split, transform, tile_px=tile_px))
+        except BuildError as error:
+            if error.field != "split":
+                raise
+    return parts
 
 
 def channel_statistics(

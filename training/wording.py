@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.densities import DENSITIES, Density
@@ -15,6 +15,14 @@ TRAINED_ON = (
 )
 # The limits of Koo & Li 2016, doi 10.1016/j.jcm.2016.02.012.
 _ICC_WORDS = ((0.9, "excellent"), (0.75, "good"), (0.5, "moderate"), (-math.inf, "poor"))
+
+
+def learnt_from(animals: Sequence[str]) -> str:
+    """Return what it means that these animals were learnt from, and what to do about it."""
+    return (
+        f"The model learnt from animals called {', '.join(animals)}, in its last run or in one "
+        "before it: the scores of these flatter; judge others."
+    )
 
 
 def sentences(target: str, summary: Mapping[str, Any]) -> list[str]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from datasets.annotations import LabelImage
 from datasets.check import CheckReport, check_manifest
+from datasets.check_table import print_report
 from datasets.contact_sheet import COLOURS, write_contact_sheet
 from datasets.duplicates import duplicates, fingerprint
 from datasets.errors import BuildError
 from datasets.label_check import implausibilities, measure_labels
 from datasets.manifest import Manifest
 from datasets.rows import Row, file_sha256
+from datasets.splits import assign_splits
 from datasets.vessmap import vessmap_manifest
 
 SIDE = 96
@@ -129,6 +133,21 @@ def test_wrong_pixel_size_shows_in_the_radius() -> None:
     assert "is mpp_um right?" in implausibilities(wrong)[0]
 
 
+def test_a_forgotten_region_is_pointed_out() -> None:
+    """Three vessels in a corner of a large image: the rest would be learnt as holding none."""
+    mask = np.zeros((1000, 1000), np.uint8)
+    mask[10:30, 10:100] = mask[50:70, 10:100] = mask[90:110, 10:110] = 255
+    found = measure_labels(LabelImage(mask), "vessel", (1000, 1000), 0.5)
+    assert found.spread == pytest.approx(100 * 100 / 1000**2)
+    (doubt,) = implausibilities(found)
+    assert doubt.startswith("all outlines lie in 1.0% of the annotated area")
+    tile = measure_labels(LabelImage(mask[:256, :256].copy()), "vessel", (256, 256), 0.5)
+    assert implausibilities(tile) == []  # small images are outlined whole
+    mask[900:920, 900:990] = 255
+    spread = measure_labels(LabelImage(mask), "vessel", (1000, 1000), 0.5)
+    assert implausibilities(spread) == []
+
+
 def test_cells_with_one_number_or_wrong_size_are_doubted() -> None:
     """Specks, giants, and cells that share a number are each named."""
     labels = np.zeros((400, 400), np.int32)
@@ -162,11 +181,37 @@ def test_what_is_missing_is_warned_of(tmp_path: Path) -> None:
     report = check_manifest(Manifest(tmp_path, (bare, row(tmp_path, "b", picture(2), bar()))))
     assert said(report) == [
         ("warning", "annotation", "a.png"),
-        ("warning", "provenance", "a.png"),
-        ("warning", "provenance", "a.png"),
         ("warning", "balance", ""),
+        ("warning", "provenance", ""),
+        ("warning", "provenance", ""),
     ]
-    assert "'val'" in report.findings[-1].message
+    assert "'val'" in report.findings[1].message
+
+
+def test_what_most_rows_lack_is_told_once(tmp_path: Path) -> None:
+    """A folder of 500 sections without hashes gives one line, not 500."""
+    rows = [row(tmp_path, name, picture(number), bar()) for number, name in enumerate("abcde")]
+    bare = [dataclasses.replace(entry, sha256="") for entry in rows]
+    (told,) = check_manifest(with_val(tmp_path, *bare)).warnings
+    assert told.message.startswith("5 images have no sha256 (a.png, b.png, c.png and 2 more); ")
+
+
+def test_splits_left_open_are_drawn_and_told(tmp_path: Path) -> None:
+    """Who will learn and who will judge is told as tiles will be cut; nothing is said to lack."""
+    rows = [row(tmp_path, name, picture(number), bar()) for number, name in enumerate("abcd")]
+    test = dataclasses.replace(rows[3], split="test")
+    manifest = Manifest(
+        tmp_path, (*(dataclasses.replace(entry, split=None) for entry in rows[:3]), test)
+    )
+    report = check_manifest(manifest)
+    built = {entry.animal: entry.split for entry in assign_splits(manifest).rows}
+    assert report.drawn == {animal: built[animal] for animal in "abc"}
+    assert {line.split for line in report.balance} == set(built.values())
+    assert report.findings == ()
+    console = Console(width=200, record=True, quiet=False, file=StringIO())
+    print_report(report, console)
+    (judges,) = [animal for animal in "abc" if built[animal] == "val"]
+    assert f"; val {judges}" in console.export_text()
 
 
 def test_report_is_plain_json(tmp_path: Path) -> None:

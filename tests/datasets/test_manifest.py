@@ -56,6 +56,21 @@ def test_good_row_is_read(folder: Path) -> None:
     assert row.targets == ("vessel",)
 
 
+def test_semicolons_and_decimal_commas_are_read(folder: Path) -> None:
+    """Spreadsheets of many countries write them; a cell that holds one is in quotes."""
+    cells = GOOD | {
+        "mpp_um": "0,5",
+        "targets": "vessel+vegf_cell",
+        "markers": "CD31+VEGF",
+        "annotation": '"vessel=a_mask.png;vegf_cell=b.png"',
+    }
+    path = folder / "manifest.csv"
+    path.write_text(f"{';'.join(COLUMNS)}\n{';'.join(cells[name] for name in COLUMNS)}\n")
+    row = Manifest.read(path).rows[0]
+    assert row.mpp_um == 0.5
+    assert row.annotation == {"vessel": "a_mask.png", "vegf_cell": "b.png"}
+
+
 @pytest.mark.parametrize(
     ("change", "where", "message"),
     [

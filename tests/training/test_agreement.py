@@ -7,6 +7,7 @@ import pytest
 
 from training.agreement import agreement, icc_agreement
 from training.bootstrap import Resampling
+from training.score_table import number
 
 # Shrout & Fleiss 1979 (Psychological Bulletin 86:420), table 2: six targets, four judges.
 SHROUT_FLEISS = np.array(
@@ -72,3 +73,20 @@ def test_too_few_images_give_null_never_nan():
     assert found["limits_of_agreement"] is None
     assert found["mean_absolute_relative_error"] is None
     assert found["icc_a1"] is None
+
+
+def test_rounding_is_no_difference():
+    """A perfect network has a bias of 0 and not of 1e-17, which would fill an axis."""
+    annotated = np.array([0.1, 0.2, 0.3, 0.4])
+    predicted = np.nextafter(annotated, 1)
+    found = agreement(annotated, predicted, Resampling.of(list("abcd")))
+    assert found["bias"]["value"] == 0
+    assert found["limits_of_agreement"] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-0.0004, "0.000"), (-0.0006, "−0.001"), (0.0, "0.000"), (None, "–")]
+)
+def test_nothing_has_no_sign(value: float | None, shown: str):
+    """What rounds to 0 is written without a minus."""
+    assert number(value) == shown

@@ -12,7 +12,8 @@ import torch
 
 from training.averaging import AverageFrom
 from training.recipe import Recipe
-from training.run import LAST, load_checkpoint, train
+from training.run import LAST, train
+from training.start import load_checkpoint
 
 
 class OneWeight(lightning.LightningModule):

@@ -17,7 +17,7 @@ from training.kinds import trained_on
 from training.module import SegmentationModule, Start, new_module
 from training.publish import publish
 from training.recipe import Recipe
-from training.run import read_start
+from training.start import read_start
 from training.stream import channel_statistics
 
 

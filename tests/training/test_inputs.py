@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from angiometry import app
 from datasets.rows import COLUMNS
-from model.bundle import METADATA_KEY
+from model.bundle import METADATA_KEY, find_bundle
 from model.errors import StorageError
 from model.files import write_whole
 from tests.training.small import RECIPE_TOML
@@ -119,11 +120,13 @@ def test_masks_of_one_class_beside_drawn_sections(tmp_path: Path, value: int) ->
 
 
 def test_a_manifest_that_only_judges(recipe: Path, tmp_path: Path) -> None:
-    """Animals that are only judged may stand in a manifest of their own."""
+    """Animals that are only judged may stand in a manifest of their own; who judges is told."""
     (tmp_path / "more").mkdir()
     first = laboratory(tmp_path, {"a": bar(), "b": bar()})
     second = laboratory(tmp_path / "more", {"c": bar()})
-    assert train(recipe, "--data", first, "--data", second).exit_code == 0
+    done = train(recipe, "--data", first, "--data", second)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "your animals: train a; val b, c"
 
 
 def test_another_recipe_is_refused_before_tiles_are_made(recipe: Path, tmp_path: Path) -> None:
@@ -150,6 +153,22 @@ def test_a_bundle_is_named_as_one(recipe: Path, tmp_path: Path) -> None:
         call("export", best, "--tiles", tiles, "--out", tmp_path / "b"), "out: ", "in .onnx"
     )
     assert_one_line(call("evaluate", best, "--tiles", tiles), "checkpoint", "angiometry export")
+    shipped = find_bundle()
+    assert_one_line(
+        call("export", shipped, "--tiles", tiles, "--out", tmp_path / "b.onnx"),
+        "checkpoint: angiometry.onnx is a bundle already; give a run's .ckpt",
+    )
+
+
+def test_a_folder_of_folders_of_tiles_is_told(recipe: Path, tmp_path: Path) -> None:
+    """Whoever names the folder above hears the names of those inside."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    assert train(recipe, "--data", manifest).exit_code == 0
+    above = tmp_path / "runs" / "tiles"
+    (inside,) = (path.name for path in above.iterdir() if path.is_dir())
+    assert_one_line(
+        call("evaluate", "angiometry", "--tiles", above), f"name each of them: {inside}"
+    )
 
 
 def test_pixels_that_are_no_numbers(recipe: Path, tmp_path: Path) -> None:
@@ -276,3 +295,32 @@ def test_no_space_is_left(tmp_path: Path) -> None:
         write_whole(path, bytes(1 << 20))
     assert path.read_bytes() == b"old"
     assert [left.name for left in tmp_path.iterdir()] == ["bundle.onnx"]
+
+
+def test_who_was_learnt_from_in_an_earlier_run_is_told(recipe: Path, tmp_path: Path) -> None:
+    """A bundle knows its animals, not by name; training on from it, and judging it, says so."""
+    manifest = laboratory(tmp_path, {"rat 1": bar(), "rat 2": bar()})
+    tiles = train(recipe, "--data", manifest).stdout.split("--tiles ")[1].strip()
+    bundle, best = tmp_path / "own.onnx", tmp_path / "runs" / "small" / "best.ckpt"
+    assert call("export", best, "--tiles", tiles, "--out", bundle).exit_code == 0
+    assert b"rat 1" not in bundle.read_bytes()
+    told = "The model learnt from animals called Rat 1, in its last run or in one before it"
+
+    (tmp_path / "next").mkdir()
+    other = laboratory(tmp_path / "next", {"rat 3": bar(), "Rat 1": bar()})
+    out = ("--out", tmp_path / "next" / "runs")
+    on = train(recipe, "--data", other, "--from", bundle, *out)
+    assert on.exit_code == 0
+    assert told in on.stderr
+    again = tmp_path / "again.onnx"
+    tiles = on.stdout.split("--tiles ")[1].strip()
+    best = tmp_path / "next" / "runs" / "small" / "best.ckpt"
+    assert call("export", best, "--tiles", tiles, "--out", again).exit_code == 0
+
+    for model in (bundle, again):  # what a run before learnt from is handed on
+        scores = tmp_path / "scores.json"
+        judged = call("evaluate", model, "--data", other, "--json", scores)
+        assert told in judged.stderr
+        assert json.loads(scores.read_text())["model"]["learnt_animals"] == ["Rat 1"]
+        assert told in scores.with_suffix(".html").read_text()
+    assert "learnt from" not in call("evaluate", "angiometry", "--data", other).stderr

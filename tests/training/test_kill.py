@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from tests.training.small import RECIPE_TOML, logged_losses
-from training.run import LAST, load_checkpoint
+from training.run import LAST
+from training.start import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS_PER_EPOCH = 4

@@ -23,8 +23,9 @@ from training.errors import CheckpointError, DataError, RecipeError, TrainingErr
 from training.module import SegmentationModule, Start, continued_module, new_module
 from training.publish import fit_temperature, publish
 from training.recipe import Recipe, SyntheticConfig
-from training.run import BEST, LAST, load_checkpoint, read_start, train
+from training.run import BEST, LAST, train
 from training.sources import prepare_tiles
+from training.start import load_checkpoint, read_start
 from training.stream import EpochSampler, TileStream, channel_statistics
 
 
@@ -246,6 +247,8 @@ def test_there_must_be_something_to_start_from(tmp_path: Path):
         read_start(str(tmp_path / "absent.ckpt"))
     with pytest.raises(BundleError, match="there is no model"):
         read_start("absent")
+    with pytest.raises(BundleError, match=r"there is no file absent\.onnx"):
+        read_start("absent.onnx")
 
 
 def _normalisations(holder: SegmentationModule | Start) -> list[torch.nn.BatchNorm2d]:
@@ -298,6 +301,7 @@ def test_the_command_line_exports_and_evaluates(
     out = tmp_path / "b.onnx"
     run = CliRunner().invoke(app, ["export", str(trained / BEST), "--out", str(out), *tiles])
     assert run.exit_code == 0, run.output
+    assert f"card: {tmp_path / 'MODEL_CARD.md'}" in run.stdout.splitlines()
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert load_bundle(out).sha256 in card
     assert "synthetic fluorescence cells | vegf_cell" in card

@@ -22,7 +22,7 @@ from training.losses import SegmentationLoss, alone
 from training.module import new_module
 from training.processes import SharedBatchNorm2d, ShareNormalisation, total
 from training.recipe import LossConfig, Recipe
-from training.run import LAST, train
+from training.run import LAST, check_run, train
 from training.stream import (
     EpochSampler,
     ShareSampler,
@@ -117,6 +117,8 @@ def test_what_cannot_be_shared_is_refused(small_recipe: Recipe, tile_folders: li
     """A batch that does not divide, or more devices than tiles to judge by, is one clear error."""
     with pytest.raises(RecipeError, match=r"batch_size is 4; make it a multiple of the 3 devices"):
         training_loader(small_recipe, tile_folders, 3)
+    with pytest.raises(RecipeError, match="multiple of the 3 devices"):
+        check_run(small_recipe, tile_folders[0] / "no run", devices=3)  # before tiles are made
     with pytest.raises(DataError, match="cannot be shared by 500 devices"):
         validation_loader(small_recipe, tile_folders, 500)
 
