@@ -32,8 +32,8 @@ def notes() -> str:
     parts = [
         "## Measured besides",
         "The sections above were drawn from seeds that no run has used. The scores that travel "
-        "inside the file are of its last run's validation, among which are cells that an earlier "
-        "run learnt from. What follows is of this bundle unless another is named; [how the network "
+        "inside the file are of its last run's validation, on which its temperature was fitted. "
+        "What follows is of this bundle unless another is named; [how the network "
         "was chosen](../../docs/model-choices.md) has the conditions of each figure, and what it "
         "cannot show.",
         "### What it learnt from",

@@ -5,7 +5,7 @@
 draws sections of seeds beyond those of all recipes, cuts them into tiles as a run does, judges the
 bundle on them, and writes docs/unseen-sections.json and, with the notes of `docs.card_notes`,
 model/weights/MODEL_CARD.md. Ten minutes on two cores. The scores that travel inside a bundle are of
-its last run's validation, among which lie sections that an earlier run may have learnt from.
+its last run's validation, on which its temperature was fitted.
 """
 
 from __future__ import annotations

@@ -15,13 +15,16 @@ import pytest
 
 from docs import real_cells, strange_sections, unseen_sections
 from model.bundle import Bundle, find_bundle, load_bundle
+from model.targets import VESSEL
 from training.kinds import kind_of
 
 LARGEST_MIB = 32
 TOLD_APART = 0.95  # area under the ROC curve
 CALIBRATION_ERROR = 0.05
-# 0.85 is what F1 should be; of brightfield cells as they are drawn now 1.6.0 has 0.818.
-DRAWN_CELLS = {"f1": 0.80, "aji": 0.65}
+# 0.85 is what F1 should be; of brightfield cells 1.7.0 has 0.848.
+DRAWN_CELLS = {"f1": 0.84, "aji": 0.65}
+# 0.88 is what Dice should be; in fluorescence 1.7.0 has 0.79: faint vessels are missed.
+DRAWN_VESSELS = {"synthetic_brightfield_vessel": 0.88, "synthetic_fluorescence_vessel": 0.78}
 NEURONS, NEURONS_F1 = "neurons, each tracer on each tile", 0.70
 
 
@@ -77,7 +80,7 @@ def test_probabilities_are_calibrated(bundle: Bundle) -> None:
 
 
 def test_drawn_cells_are_found_one_by_one(bundle: Bundle) -> None:
-    """F1 is at least 0.80 and the aggregated Jaccard index 0.65 where no run has seen them."""
+    """F1 is at least 0.84 and the aggregated Jaccard index 0.65 where no run has seen them."""
     scored = {
         (source, name): scores["cells"][name]["value"]
         for source, target, scores in unseen(bundle)
@@ -85,6 +88,17 @@ def test_drawn_cells_are_found_one_by_one(bundle: Bundle) -> None:
         for name in DRAWN_CELLS
     }
     assert {key: found for key, found in scored.items() if not found >= DRAWN_CELLS[key[1]]} == {}
+
+
+def test_drawn_vessels_are_outlined(bundle: Bundle) -> None:
+    """Dice is at least 0.88 in brightfield, 0.78 in fluorescence where no run has seen them."""
+    dice = {
+        source: scores["dice"]["mean"]
+        for source, target, scores in unseen(bundle)
+        if target == VESSEL
+    }
+    missed = {source for source, least in DRAWN_VESSELS.items() if not dice[source] >= least}
+    assert missed == set()
 
 
 def test_real_neurons_are_found(bundle: Bundle) -> None:
