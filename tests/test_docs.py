@@ -15,6 +15,7 @@ from analysis.record import Cells, Vessels
 from docs import (
     card_notes,
     empty_sections,
+    learning_curve,
     open_lumens,
     real_cells,
     real_fields,
@@ -157,6 +158,14 @@ def test_model_choices_have_the_tables_of_the_scripts() -> None:
     for module in (real_cells, real_fields, strange_sections):
         lines = module.table(json.loads(module.FIGURES.read_text(encoding="utf-8")))
         assert page.count("\n".join(lines)) == page.count(lines[0]) == 1
+
+
+def test_the_training_page_has_the_learning_curve() -> None:
+    """Its table is that of the file, and it says of which bundle."""
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    figures = json.loads(learning_curve.FIGURES.read_text(encoding="utf-8"))
+    assert "\n".join(learning_curve.table(figures)) in page
+    assert f"the shipped bundle ({figures['bundle']})" in page
 
 
 def test_strangeness_is_the_chance_of_being_told_apart() -> None:
