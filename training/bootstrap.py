@@ -92,7 +92,8 @@ def share(parts: npt.NDArray[np.generic], wholes: npt.NDArray[np.generic]) -> St
 def _corrected(drawn: Floats, value: float, left_out: Floats) -> tuple[float, float]:
     """Return the quantiles of the draws that bound the interval."""
     tail = (1 - _COVERAGE) / 2
-    below = np.mean(drawn < value) + np.mean(drawn == value) / 2
+    tied = np.isclose(drawn, value, rtol=1e-12, atol=0.0)  # sums are rounded as processors like
+    below = np.mean((drawn < value) & ~tied) + np.mean(tied) / 2
     away = left_out.mean() - left_out if len(left_out) else left_out
     spread = float((away**2).sum()) ** 1.5
     # All alike, all on one side, or too few to leave one out: there is nothing to correct by.

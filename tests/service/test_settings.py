@@ -117,4 +117,4 @@ def test_a_model_that_is_not_there_ends_the_service() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "no model 'nope.onnx'" in done.stderr
+    assert "there is no file nope.onnx" in done.stderr
