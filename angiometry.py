@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.errors import LOST_PROCESS
 from analysis.usage import PlainGroup, named
 from model.files import is_no_room
 
@@ -83,8 +84,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except BrokenExecutor as error:
-        lost = "a process that shared the work was ended from outside, often for want of memory"
-        typer.echo(f"error: {lost}; run again, with fewer --workers", err=True)
+        typer.echo(f"error: {LOST_PROCESS}", err=True)
         raise typer.Exit(2) from error
     except (ValueError, OSError) as error:
         message = str(error)

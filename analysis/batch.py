@@ -13,7 +13,13 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +27,7 @@ from typing import Any
 from analysis.assembly import file_sha256
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output, measure_file, open_section
-from analysis.errors import AnalysisError
+from analysis.errors import LOST_PROCESS, AnalysisError
 from analysis.raster import MASK_SUFFIXES, TIFF_SUFFIXES, cell_mask_path
 from analysis.record import rounded, to_dict
 from imaging.calibration import agree
@@ -265,6 +271,8 @@ def _attempt(
         return Outcome(job.source, record=to_dict(record))
     except ValueError as error:
         return Outcome(job.source, error=str(error), field=getattr(error, "field", ""))
+    except BrokenExecutor:
+        return Outcome(job.source, error=LOST_PROCESS)
     except Exception as error:  # noqa: BLE001 - the outermost loop: the rest go on
         return Outcome(job.source, error=f"{type(error).__name__}: {error}")
 

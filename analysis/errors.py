@@ -9,6 +9,11 @@ AnalysisError (ValueError)
 
 from __future__ import annotations
 
+LOST_PROCESS = (
+    "a process that shared the work was ended from outside, often for want of memory; "
+    "run again, with fewer --workers"
+)
+
 
 class AnalysisError(ValueError):
     """A wrong input to a measurement; `field` names it as the API and the command line do."""

@@ -113,7 +113,7 @@ def check_manifest(
     Errors are images or annotations that cannot be used, animals in two splits, and one picture
     in two splits. Warnings are empty or implausible outlines, duplicates within a split, images
     without annotation, targets missing from a split, and rows without licence or hash. Where the
-    manifest leaves splits open, they are drawn as they are when tiles are cut.
+    manifest leaves splits open, they are drawn as `train` draws them, from seed 0.
 
     Parameters
     ----------
@@ -141,11 +141,7 @@ def check_manifest(
         len({row.animal for row in manifest.rows}),
         tuple(findings),
         balance,
-        {
-            now.animal: now.split
-            for given, now in zip(manifest.rows, rows, strict=True)
-            if given.split is None and now.split is not None
-        },
+        _drawn(manifest.rows, rows),
         tuple(s.thumbnail for s in seen if s.thumbnail is not None) if thumbnails else (),
     )
 
@@ -193,6 +189,16 @@ def _settled(manifest: Manifest) -> tuple[Row, ...]:
         return assign_splits(manifest).rows
     except SplitError:
         return manifest.rows  # animals leak, which is a finding of its own
+
+
+def _drawn(given: Sequence[Row], settled: Sequence[Row]) -> dict[str, Split]:
+    """Return the annotated animals to which no row gives a split, with the one that is drawn."""
+    stated = {row.animal for row in given if row.split is not None}
+    return {
+        row.animal: row.split
+        for row in settled
+        if row.targets and row.split is not None and row.animal not in stated
+    }
 
 
 def _lacking(rows: Sequence[Row], field: str, mend: str) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ from model.targets import VESSEL
 # Finer than this no limit below is decided; larger images are looked at more coarsely.
 _MPP_UM = 0.5
 _MAX_PX = 2**26
-# Outlines of a large image that all lie in one corner: the rest was hardly looked at.
+# Outlines that all lie in a quarter of a field of 500 × 500 µm or more: the rest was hardly looked
+# at. One or two vessels lie anywhere, and a tile of 128 × 128 µm may well hold all in one corner.
 _LARGE_MM2, _SEVERAL, _CORNER = 0.25, 3, 0.25
 
 
@@ -94,8 +95,8 @@ def implausibilities(statistics: LabelStatistics) -> list[str]:
     if statistics.max_radius_um is None:
         return [f"no {target} is outlined; leave it so only if there is none"]
     doubts = []
-    scattered = statistics.objects < _SEVERAL or statistics.spread >= _CORNER
-    if statistics.annotated_mm2 >= _LARGE_MM2 and not scattered:
+    cornered = statistics.objects >= _SEVERAL and statistics.spread < _CORNER
+    if cornered and statistics.annotated_mm2 >= _LARGE_MM2:
         doubts.append(
             f"all outlines lie in {statistics.spread:.1%} of the annotated area; if the rest was "
             "not looked at, draw areas of class Region* about what was, or cut the image"

@@ -35,7 +35,7 @@ class Manifest:
         Parameters
         ----------
         path
-            The CSV file, UTF-8, with commas between the cells.
+            The CSV file, UTF-8, with commas between the cells, or semicolons or tabs.
         verify_hashes
             Whether each image is read once to compare it with its `sha256`, where it has one.
 
@@ -124,9 +124,14 @@ class Manifest:
 
 
 def _separator(text: str) -> str:
-    """Return what separates cells: a comma, or a semicolon as spreadsheets of some countries."""
+    """Return what separates cells: that which makes most known names of the first line."""
     head = text.partition("\n")[0]
-    return ";" if ";" in head and "," not in head else ","
+    known = {*COLUMNS, *OPTIONAL_COLUMNS}
+
+    def found(mark: str) -> int:
+        return len(known & {name.strip('" \r') for name in head.split(mark)})
+
+    return max((",", ";", "\t"), key=found)  # of equals the first
 
 
 def _check_header(name: str, columns: Sequence[str]) -> None:

@@ -123,7 +123,9 @@ def parse_row(
     before = len(problems)
     if "\0extra" in cells or None in cells.values():
         read.wrong(
-            "all columns", "it has more or fewer cells than the header; quote commas in text"
+            "all columns",
+            "it has more or fewer cells than the header; put a cell that holds a comma or a "
+            "semicolon into quotes",
         )
     if not read.text("animal"):
         read.wrong("animal", "it is empty; name the animal, because splits are made by animal")

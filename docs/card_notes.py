@@ -41,7 +41,8 @@ def notes() -> str:
         "### Real crops of vessels, judged by networks that never saw them",
         "This bundle learnt from all VessMAP crops. So five networks of its kind were trained, "
         "each without a fifth of them, from one that knew drawn sections alone; these figures are "
-        f"of all crops together, at probability {folds['threshold']:g}.",
+        f"of all crops together, at probability {folds['threshold']:g}, which was the bundle's own "
+        "when they were made.",
         "\n".join(cross_validation.table(folds)),
         "![Difference of predicted and annotated densities against their mean, each crop and each "
         "rendering](../../docs/images/measure-cross-validation.png)",

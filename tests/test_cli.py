@@ -593,11 +593,12 @@ def test_the_installed_command_runs_without_torch(section: Path, oracle_bundle: 
 def test_a_lost_process_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A process that is killed while it shares the work ends the verb with a mend, untraced."""
     with (
-        pytest.raises(typer.Exit),
+        pytest.raises(typer.Exit) as ended,
         _plain_errors(),
         ProcessPoolExecutor(1, get_context("spawn")) as executor,
     ):
         executor.submit(os._exit, 9).result()
+    assert ended.value.exit_code == 2
     assert capsys.readouterr().err == (
         "error: a process that shared the work was ended from outside, often for want of memory; "
         "run again, with fewer --workers\n"

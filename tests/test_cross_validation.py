@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docs.choices import PAGE
 from docs.cross_validation import FIGURES, FOLDS, Size, judged, run_all, table
+from training.recipe import read_recipe
 from training.stream import tiles_of_split
 
 SMALL = Size(
@@ -40,11 +41,13 @@ def test_each_crop_is_judged_once_by_a_network_that_never_saw_it(
 
 
 def test_the_page_shows_the_figures() -> None:
-    """The table on the page is that of the file, and the page says at which threshold."""
+    """The table on the page is that of the file; the page says at which threshold."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     assert "\n".join(table(figures)) in page
-    assert f"All crops together, at probability {figures['threshold']:g}" in page
+    recipe = read_recipe(PAGE.parents[1] / "training" / "recipes" / "angiometry-continued.toml")
+    own = f"(the bundle's own is {recipe.thresholds.vessel:g})"
+    assert f"All crops together, at probability {figures['threshold']:g} {own}" in page
     assert sum(row["source"] == "vessmap" for row in figures["images"]) == 75
 
 

@@ -22,10 +22,19 @@ from training.charts import (
 from training.densities import DENSITIES
 from training.evaluate import Evaluation
 from training.instances import INSTANCE_SCORE_NAMES
-from training.kinds import KIND_TITLES, KINDS, Kind, full_name, short_name, sources_of, trained_on
+from training.kinds import (
+    KIND_TITLES,
+    KINDS,
+    Kind,
+    full_name,
+    is_own,
+    short_name,
+    sources_of,
+    trained_on,
+)
 from training.score_table import interval, number, score_cells, with_interval
 from training.scores import SCORE_NAMES
-from training.wording import TRAINED_ON, agreement_cells
+from training.wording import TRAINED_ON, agreement_cells, learnt_from
 
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
 # Named, not linked: a card may be written into any folder.
@@ -178,6 +187,9 @@ def _scored(evaluation: Evaluation, kind: Kind, folder: Path, recipe: Mapping[st
     if groups:
         learnt = [full_name(name) for name in names if name in trained_on(recipe)]
         lines += [f"**{name}:** {TRAINED_ON}\n" for name in learnt]
+        animals = evaluation.scores["model"]["learnt_animals"]
+        if animals and any(map(is_own, names)):
+            lines += [f"**Careful:** {learnt_from(animals)}\n"]
         lines += _score_table(groups, sources)
         lines += _agreement_table(groups, sources)
         lines += _calibration_table(groups, sources)

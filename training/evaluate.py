@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.version import software
-from datasets.cut import ANNOTATED
 from datasets.rows import SPLITS, Split
 from training.bootstrap import DRAWS, LEAST_ANIMALS, SEED
 from training.errors import DataError
 from training.fields import ImageTiles, images_of
 from training.judging import ImageScore, Judged, judge_image
-from training.kinds import kind_of, known_animals
+from training.kinds import is_own, kind_of, known_animals
 from training.stream import tiles_of_split
 from training.summary import animal_scores, image_row, summarise
 
@@ -158,7 +157,7 @@ def _scores(
         if progress:
             progress("intervals", done, len(groups))
     every = [score for scores in groups.values() for score in scores]
-    own = {score.animal for score in every if score.source == ANNOTATED}
+    own = {score.animal for score in every if is_own(score.source)}
     return {
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "software": dataclasses.asdict(software()),

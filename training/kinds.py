@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,11 @@ _NAMES = {
     "rerendered": "VessMAP crops rendered as H-DAB (real outlines, synthetic stain)",
     "annotated_rerendered": "your own images rendered as H-DAB (real outlines, synthetic stain)",
 }
+
+
+def is_own(source: str) -> bool:
+    """Return whether a source is of a laboratory's own images."""
+    return source in ("annotated", "annotated_rerendered")
 
 
 def kind_of(source: str) -> Kind:
@@ -48,8 +54,9 @@ def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def animal_mark(name: str) -> str:
-    """Return what stands for an animal in a bundle, which is handed on where names may not be."""
-    return hashlib.sha256(f"animal {name.strip().casefold()}".encode()).hexdigest()[:16]
+    """Return what stands for an animal in a bundle; whoever guesses a name can confirm it."""
+    plain = unicodedata.normalize("NFC", name.strip().casefold())
+    return hashlib.sha256(f"animal {plain}".encode()).hexdigest()[:16]
 
 
 def marks_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:

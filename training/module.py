@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -32,8 +32,8 @@ class Start:
     """Weights to start from; `folded` if their normalisations were folded away by an export.
 
     `inherited` is what whoever goes on from them has to say: the `licence` of what they learnt
-    from, and the sources that they learnt `whole`, nothing held out; of a bundle also the marks of
-    `animals` that it learnt from (`training.kinds.animal_mark`), and what stays true of targets
+    from, the sources that they learnt `whole`, nothing held out, and the marks of `animals` that
+    they learnt from (`training.kinds.animal_mark`); of a bundle also what stays true of targets
     that are not learnt anew, `temperature` and what is `familiar`.
     """
 
@@ -60,6 +60,8 @@ class SegmentationModule(lightning.LightningModule):
         Keep the statistics of batch normalisations as they are, as a restored bundle needs.
     inherited
         What is to be said of the weights that it started from: see `Start`.
+    animals
+        Marks of the laboratory's own animals that this run learns from.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class SegmentationModule(lightning.LightningModule):
         started_from: str = "",
         frozen_normalisation: bool = False,
         inherited: Mapping[str, Any] | None = None,
+        animals: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -78,6 +81,7 @@ class SegmentationModule(lightning.LightningModule):
         self.started_from = started_from
         self.frozen_normalisation = frozen_normalisation
         self.inherited = dict(inherited or {})
+        self.animals = tuple(animals)
         self.trained_steps = 0
         self.halfway = False  # whether the weights are the mean with those started from
         config: dict[str, Any] = {
@@ -172,10 +176,12 @@ def new_module(
     channel_std: tuple[float, ...],
     training_data_sha256: str,
     start: Start | None = None,
+    animals: Sequence[str] = (),
 ) -> SegmentationModule:
     """Return a module for `recipe`: untrained, normalising by the training tiles' statistics.
 
-    One that starts from given weights keeps the statistics that these were trained with.
+    One that starts from given weights keeps the statistics that these were trained with. `animals`
+    are marks of the laboratory's own that it will learn from.
 
     Raises
     ------
@@ -198,6 +204,7 @@ def new_module(
         "" if start is None else start.name,
         start is not None and start.folded,
         {} if start is None else dict(start.inherited),
+        list(animals),
     )
     if start is None:
         start_from_imagenet(module.network)
@@ -231,6 +238,7 @@ def continued_module(
         saved.started_from,
         saved.frozen_normalisation,
         saved.inherited,
+        list(saved.animals),
     )
 
 

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis.batch import check_outputs
-from datasets import cut
 from model.files import write_whole
 from training.charts import (
     ANNOTATED,
@@ -31,7 +30,7 @@ from training.densities import DENSITIES
 from training.errors import DataError
 from training.evaluate import Evaluation, Progress
 from training.judging import ImageScore
-from training.kinds import KIND_TITLES, KINDS, full_name, sources_of
+from training.kinds import KIND_TITLES, KINDS, full_name, is_own, sources_of
 from training.row_tables import animal_table, image_table
 from training.wording import (
     TRAINED_ON,
@@ -145,7 +144,7 @@ def _warning(source: str, model: Mapping[str, Any]) -> str:
     """Return why a source's scores flatter, if they do."""
     if source in model.get("trained_on", ()):
         return TRAINED_ON
-    if source == cut.ANNOTATED and model["learnt_animals"]:
+    if is_own(source) and model["learnt_animals"]:
         return learnt_from(model["learnt_animals"])
     return ""
 

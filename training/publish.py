@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ from training.errors import DataError
 from training.evaluate import Progress, evaluate
 from training.familiarity import fit_references
 from training.judging import Judged
-from training.kinds import animal_mark
 from training.module import SegmentationModule
 from training.start import inheritance
-from training.stream import learnt_tiles, own_animals, tiles_of_split
+from training.stream import learnt_tiles, tiles_of_split
 
 TILE_PX = 1024
 """Side of the part of a prediction tile that is kept: about 1 GiB of memory at base 24."""
@@ -50,7 +49,7 @@ def publish(
     """
     recipe = module.recipe
     network = module.network.float().eval()
-    inherited = inheritance(recipe, module.inherited)
+    inherited = inheritance(recipe, module.inherited, module.animals)
     temperature = fit_temperature(
         network, folders, module.inherited.get("temperature"), tile_px=recipe.data.tile_px
     )
@@ -83,7 +82,7 @@ def publish(
                 "halfway": module.halfway,
                 "whole": list(module.inherited.get("whole", ())) if own else inherited["whole"],
                 "sources": _sources(folders) if own else None,
-                "animals": sorted({*inherited["animals"], *(_marks(folders) if own else ())}),
+                "animals": inherited["animals"],
             }
         },
         familiar=_familiar(module.inherited.get("familiar", {}), fit_references(folders)),
@@ -121,13 +120,6 @@ def _familiar(before: Mapping[str, Any], learnt: Mapping[str, Any]) -> dict[str,
         for kind, reference in learnt.items()
     }
     return {**before, **added}
-
-
-def _marks(folders: Sequence[Path]) -> Iterator[str]:
-    """Return the marks of the laboratory's own animals that were learnt from."""
-    for animal, split in own_animals(folders).items():
-        if split == "train":
-            yield animal_mark(animal)
 
 
 def _sources(folders: Sequence[Path]) -> list[str]:

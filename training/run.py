@@ -25,6 +25,7 @@ from training.averaging import AverageFrom
 from training.checkpoints import MovableCheckpoint, WholeFiles
 from training.checks import check_tiles
 from training.errors import DataError, TrainingError
+from training.kinds import animal_mark
 from training.module import MONITORED, SegmentationModule, Start, continued_module, new_module
 from training.precision import best_precision, followed
 from training.processes import OneMachine, ShareNormalisation, together
@@ -33,6 +34,7 @@ from training.shares import source_weights
 from training.start import load_checkpoint
 from training.stream import (
     channel_statistics,
+    own_animals,
     share_of_batch,
     tiles_of_split,
     training_loader,
@@ -175,9 +177,11 @@ def _module(job: _Job) -> tuple[SegmentationModule, int]:
         saved = load_checkpoint(job.out_dir / LAST)
         _check_same_tiles(saved, tiles, job.out_dir / LAST)
         return continued_module(job.recipe, saved, tiles), saved.trained_steps
+    drawn = own_animals(job.folders)
+    marks = [animal_mark(animal) for animal, split in drawn.items() if split == "train"]
     if job.start:  # keeps the statistics of the tiles that it was trained on
-        return new_module(job.recipe, (), (), tiles, job.start), 0
-    return new_module(job.recipe, *channel_statistics(job.folders), tiles), 0
+        return new_module(job.recipe, (), (), tiles, job.start, marks), 0
+    return new_module(job.recipe, *channel_statistics(job.folders), tiles, animals=marks), 0
 
 
 def _check_same_tiles(saved: SegmentationModule, tiles: str, checkpoint: Path) -> None:

@@ -18,15 +18,19 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return a number as a table shows it."""
     if value is None:
         return NOTHING
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.removeprefix("-")  # no −0.00
+    return _signed(f"{value:.{digits}f}")
 
 
 def short_number(value: float | None) -> str:
     """Return a number with three digits that count, or whole from 100 on."""
     if value is None:
         return NOTHING
-    return f"{value:#.3g}".replace("-", "−") if abs(value) < 99.95 else _whole(value)
+    return _signed(f"{value:#.3g}") if abs(value) < 99.95 else _whole(value)
+
+
+def _signed(text: str) -> str:
+    """Return a number with a minus as long as a plus, and 0 without any."""
+    return text.replace("-", "−") if float(text) else text.removeprefix("-")
 
 
 def _whole(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -30,7 +30,7 @@ def read_start(name: str) -> Start:
     """
     if name.endswith(".ckpt"):
         module = load_checkpoint(Path(name))
-        inherited = inheritance(module.recipe, module.inherited)
+        inherited = inheritance(module.recipe, module.inherited, module.animals)
         label = f"checkpoint {Path(name).name}, SHA-256 {file_sha256(Path(name))}"
         return Start(label, module.network, module.frozen_normalisation, inherited)
     bundle = load_bundle(find_bundle(name))
@@ -46,20 +46,22 @@ def read_start(name: str) -> Start:
     return Start(label, restore_network(bundle), folded=True, inherited=inherited)
 
 
-def inheritance(recipe: Recipe, inherited: Mapping[str, Any]) -> dict[str, Any]:
+def inheritance(
+    recipe: Recipe, inherited: Mapping[str, Any], animals: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return what is to be said of weights that `recipe` trained from what had `inherited` so much.
 
     Returns
     -------
     The `licence` of all that they learnt from, the sources that they learnt `whole`, and the marks
-    of the laboratories' own `animals` before this run.
+    of the laboratories' own `animals`: those inherited, and those of this run.
     """
     own, before = recipe.data.licence, inherited.get("licence", "")
     whole = {"trained": {"whole": list(inherited.get("whole", ()))}}
     return {
         "licence": own if before in own else f"{own}; before that: {before}",
         "whole": list(trained_on(dataclasses.asdict(recipe) | whole)),
-        "animals": list(inherited.get("animals", ())),
+        "animals": sorted({*inherited.get("animals", ()), *animals}),
     }
 
 

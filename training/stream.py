@@ -159,7 +159,7 @@ def validation_loader(
         )
     return DataLoader(
         tiles,
-        batch_size=recipe.run.batch_size // processes,
+        batch_size=share_of_batch(recipe, processes),
         sampler=ShareSampler(len(tiles)),
         num_workers=recipe.run.loader_workers,
     )

@@ -19,7 +19,7 @@ from model.unet import UNet, UNetConfig
 from tests.benchmarks.machine import median_s, peak_gflops, product_gflops
 from training.losses import SegmentationLoss
 from training.module import SegmentationModule
-from training.precision import best_precision
+from training.precision import best_precision, followed
 from training.recipe import Recipe, SyntheticConfig, read_recipe
 from training.run import train
 from training.sources import prepare_tiles
@@ -105,12 +105,20 @@ def loaded_per_s(recipe: Recipe, folders: Sequence[Path]) -> float:
     return tiles / (time.perf_counter() - start)
 
 
-def learnt_per_s(recipe: Recipe, device: str) -> float:
+def learnt_per_s(recipe: Recipe, device: str, *, plain: bool = False) -> float:
     """Return how many tiles each second steps on a batch in memory learn from, the first aside.
 
-    As many steps as a run takes: single ones differ by a third.
+    In the precision of a run, or as a `plain` loop in 32 bits. As many steps as a run takes: single
+    ones differ by a third.
     """
-    run = step(recipe, recipe.run.batch_size, recipe.data.tile_px, device=device)
+    run = step(
+        recipe,
+        recipe.run.batch_size,
+        recipe.data.tile_px,
+        half=not plain and followed(recipe).run.precision == "bf16-mixed",
+        channels_last=not plain,
+        device=device,
+    )
     run()
     start = time.perf_counter()
     for _ in range(STEPS - 1):
@@ -144,11 +152,13 @@ def test_a_run_beside_its_loader_and_a_batch_in_memory(
     loaded = {count: loaded_per_s(drawn_recipe(count), folders) for count in WORKERS}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     learnt = learnt_per_s(recipe, device)
+    plain = learnt_per_s(recipe, device, plain=True)
     run = trained_per_s(recipe, folders, tmp_path / "run", monkeypatch)
     size, px = recipe.run.batch_size, recipe.data.tile_px
-    print(f"\n{device}, tiles of {px} px, batches of {size}, {recipe.run.precision}")
-    print(f"steps on a batch in memory: {learnt:.2f} tiles/s")
+    print(f"\n{device}, tiles of {px} px, batches of {size}, {followed(recipe).run.precision}")
+    print(f"plain loop in 32 bits on a batch in memory: {plain:.2f} tiles/s")
+    print(f"steps as a run takes them: {learnt:.2f} tiles/s, ratio {learnt / plain:.2f}")
     for count, rate in loaded.items():
         print(f"loader, {count} workers: {rate:.2f} tiles/s, ratio {rate / learnt:.2f}")
     print(f"run, 1 worker: {run:.2f} tiles/s, ratio {run / learnt:.2f}")
-    assert all(math.isfinite(rate) and rate > 0 for rate in (learnt, run, *loaded.values()))
+    assert all(math.isfinite(rate) and rate > 0 for rate in (plain, learnt, run, *loaded.values()))

@@ -210,6 +210,11 @@ def test_splits_left_open_are_drawn_and_told(tmp_path: Path) -> None:
     assert report.findings == ()
     console = Console(width=200, record=True, quiet=False, file=StringIO())
     print_report(report, console)
+    rows = [dataclasses.replace(entry, split=None) for entry in rows[:3]]
+    half = dataclasses.replace(rows[0], split="train", image=rows[1].image)
+    bare = dataclasses.replace(rows[2], targets=(), annotation={})
+    again = check_manifest(Manifest(tmp_path, (rows[0], half, bare)))
+    assert again.drawn == {}  # one row says where a is, and c gives no tiles
     (judges,) = [animal for animal in "abc" if built[animal] == "val"]
     assert f"; val {judges}" in console.export_text()
 

@@ -71,6 +71,17 @@ def test_semicolons_and_decimal_commas_are_read(folder: Path) -> None:
     assert row.annotation == {"vessel": "a_mask.png", "vegf_cell": "b.png"}
 
 
+def test_tabs_are_read_and_a_bare_semicolon_is_pointed_out(folder: Path) -> None:
+    """What separates is what makes known columns; a cell that holds it has to be in quotes."""
+    path = folder / "manifest.csv"
+    path.write_text("\t".join(COLUMNS) + "\n" + "\t".join(GOOD[name] for name in COLUMNS))
+    assert Manifest.read(path).rows[0].animal == "m1"
+    cells = GOOD | {"annotation": "vessel=a_mask.png;vegf_cell=b.png"}
+    path.write_text(f"{';'.join(COLUMNS)}\n{';'.join(cells[name] for name in COLUMNS)}\n")
+    with pytest.raises(ManifestError, match="holds a comma or a semicolon into quotes"):
+        Manifest.read(path)
+
+
 @pytest.mark.parametrize(
     ("change", "where", "message"),
     [

@@ -21,6 +21,8 @@ from model.bundle import METADATA_KEY, find_bundle
 from model.errors import StorageError
 from model.files import write_whole
 from tests.training.small import RECIPE_TOML
+from training.kinds import animal_mark
+from training.start import read_start
 
 SIDE = 64
 LABORATORY = RECIPE_TOML.replace("brightfield_vessel = 6", "").replace("fluorescence_cells = 6", "")
@@ -316,6 +318,13 @@ def test_who_was_learnt_from_in_an_earlier_run_is_told(recipe: Path, tmp_path: P
     tiles = on.stdout.split("--tiles ")[1].strip()
     best = tmp_path / "next" / "runs" / "small" / "best.ckpt"
     assert call("export", best, "--tiles", tiles, "--out", again).exit_code == 0
+
+    # A checkpoint hands them on as well.
+    marks = read_start(str(best)).inherited["animals"]
+    assert marks == sorted(map(animal_mark, ("rat 1", "rat 3")))
+    card = call("evaluate", bundle, "--data", other, "--card", tmp_path / "card")
+    assert card.exit_code == 0
+    assert told in (tmp_path / "card" / "MODEL_CARD.md").read_text()
 
     for model in (bundle, again):  # what a run before learnt from is handed on
         scores = tmp_path / "scores.json"

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from training.kinds import KINDS, full_name, kind_of, short_name, sources_of, trained_on
+from training.kinds import (
+    KINDS,
+    animal_mark,
+    full_name,
+    kind_of,
+    known_animals,
+    short_name,
+    sources_of,
+    trained_on,
+)
 from training.recipe import SOURCES, recipe_from_dict
 
 
@@ -13,6 +22,16 @@ def test_every_source_is_of_one_kind():
         "half_real": ["rerendered", "annotated_rerendered"],
         "synthetic": [source for source in SOURCES if source.startswith("synthetic")],
     }
+
+
+def test_an_animal_is_known_by_its_mark_alone():
+    """Capitals, spaces at the ends and how an accent is composed make no other animal."""
+    marks = [animal_mark("Rätte 1")]
+    assert "tte" not in marks[0]
+    assert known_animals(marks, ["rat 2", " RA\u0308TTE 1", "rätte 1"]) == [
+        " RA\u0308TTE 1",
+        "rätte 1",
+    ]
 
 
 def test_renderings_of_own_images_are_not_those_of_vessmap():
