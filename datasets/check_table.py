@@ -32,6 +32,7 @@ def print_report(report: CheckReport, console: Console) -> None:
     if report.drawn:
         drawn = escape(told(report.drawn))
         console.print(f"Animals whose split is left open will be: {drawn}", soft_wrap=True)
+        console.print("Write it into the manifest: with more animals it is drawn anew.")
     if report.findings:
         console.print(_findings(report))
     console.print(

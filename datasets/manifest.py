@@ -135,6 +135,8 @@ def _separator(text: str) -> str:
 
 
 def _check_header(name: str, columns: Sequence[str]) -> None:
+    if not columns:
+        raise ManifestError.of(name, [f"it is empty; begin with the header {','.join(COLUMNS)}"])
     problems = [
         f"column {column!r} is missing; add it, its cells may be empty unless a message asks"
         for column in COLUMNS

@@ -127,7 +127,10 @@ def _root(folder: Path) -> Path:
     for candidate in candidates:
         if (candidate / "images").is_dir():
             return candidate
-    raise LayoutError(f"{folder} has no folder images/; give the folder that VessMAP unpacked to")
+    raise LayoutError(
+        f"{folder} has no folder images/; give the folder that VessMAP unpacked to, or name the "
+        "manifest of your own images, a .csv file"
+    )
 
 
 def _label_folder(root: Path, annotator: str) -> Path:

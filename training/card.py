@@ -46,11 +46,11 @@ _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run, and the temperatures were
   fitted to them, which flatters their calibration; that run learnt from none of them."""
 _OTHER_IMAGES = """\
-These are not all the images that the run was validated with, and no others: whoever gave them has
-  to know that it learnt from none of them."""
+These images are not those that the run validated with: that it learnt from none of them, whoever
+  gave them has to know."""
 _NEVER_TESTED = """\
 - **Never tested{but}:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB
-  cells, sections with infarcts. None of these was at hand with an annotation.
+  cells, sections with infarcts. None of these was at hand with an annotation when it was trained.
 """
 
 _TEXT = """\

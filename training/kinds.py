@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
@@ -55,7 +56,7 @@ def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
 
 def animal_mark(name: str) -> str:
     """Return what stands for an animal in a bundle; whoever guesses a name can confirm it."""
-    plain = unicodedata.normalize("NFC", name.strip().casefold())
+    plain = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", name.casefold()))
     return hashlib.sha256(f"animal {plain}".encode()).hexdigest()[:16]
 
 

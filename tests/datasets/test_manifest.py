@@ -71,6 +71,13 @@ def test_semicolons_and_decimal_commas_are_read(folder: Path) -> None:
     assert row.annotation == {"vessel": "a_mask.png", "vegf_cell": "b.png"}
 
 
+def test_an_empty_file_is_one_problem(tmp_path: Path) -> None:
+    """Whoever begins with nothing hears the header, not of twelve missing columns."""
+    (tmp_path / "manifest.csv").write_text("")
+    with pytest.raises(ManifestError, match="it is empty; begin with the header image,animal,"):
+        Manifest.read(tmp_path / "manifest.csv")
+
+
 def test_tabs_are_read_and_a_bare_semicolon_is_pointed_out(folder: Path) -> None:
     """What separates is what makes known columns; a cell that holds it has to be in quotes."""
     path = folder / "manifest.csv"
