@@ -91,7 +91,7 @@ def test_what_the_start_learnt_is_still_said(
     assert again.inherited["whole"] == ["vessmap", "rerendered"]
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
     # "hash" is no hash of these tiles.
-    assert "not all the images that the run was validated with" in card
+    assert "not those that the run validated with" in card
 
 
 def test_vessmap_is_named_where_it_was_learnt_from(
