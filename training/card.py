@@ -27,14 +27,13 @@ from training.kinds import (
     KINDS,
     Kind,
     full_name,
-    is_own,
     short_name,
     sources_of,
     trained_on,
 )
 from training.score_table import interval, number, score_cells, with_interval
 from training.scores import SCORE_NAMES
-from training.wording import TRAINED_ON, agreement_cells, learnt_from
+from training.wording import agreement_cells, why_flattering
 
 _VESSMAP_LIMIT = " VessMAP does not record animals: two crops of one mouse may lie on both sides."
 # Named, not linked: a card may be written into any folder.
@@ -185,11 +184,9 @@ def _scored(evaluation: Evaluation, kind: Kind, folder: Path, recipe: Mapping[st
     groups = in_order((source, target) for source in names for target in sources[source])
     lines = [f"### {KIND_TITLES[kind]}", ""]
     if groups:
-        learnt = [full_name(name) for name in names if name in trained_on(recipe)]
-        lines += [f"**{name}:** {TRAINED_ON}\n" for name in learnt]
         animals = evaluation.scores["model"]["learnt_animals"]
-        if animals and any(map(is_own, names)):
-            lines += [f"**Careful:** {learnt_from(animals)}\n"]
+        reasons = {name: why_flattering(name, trained_on(recipe), animals) for name in names}
+        lines += [f"**{full_name(name)}:** {why}\n" for name, why in reasons.items() if why]
         lines += _score_table(groups, sources)
         lines += _agreement_table(groups, sources)
         lines += _calibration_table(groups, sources)

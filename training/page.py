@@ -30,15 +30,14 @@ from training.densities import DENSITIES
 from training.errors import DataError
 from training.evaluate import Evaluation, Progress
 from training.judging import ImageScore
-from training.kinds import KIND_TITLES, KINDS, full_name, is_own, sources_of
+from training.kinds import KIND_TITLES, KINDS, full_name, sources_of
 from training.row_tables import animal_table, image_table
 from training.wording import (
-    TRAINED_ON,
     agreement_cells,
     counted,
     drawn,
-    learnt_from,
     sentences,
+    why_flattering,
 )
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -117,7 +116,7 @@ def _section(
 
 def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
     source, target = group
-    summary = scores["sources"][source][target]
+    summary, model = scores["sources"][source][target], scores["model"]
     told = sentences(target, summary)
     animals, images = (
         [row for row in scores[rows] if (row["source"], row["target"]) == group]
@@ -128,7 +127,7 @@ def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
         "title": target_words(target)[0].upper() + target_words(target)[1:],
         "source": full_name(source),
         "drawn": drawn(summary),
-        "warning": _warning(source, scores["model"]),
+        "warning": why_flattering(source, model.get("trained_on", ()), model["learnt_animals"]),
         "sentences": [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in told],
         "agreement": [
             agreement_cells(density, summary["agreement"][density.name])
@@ -138,15 +137,6 @@ def _group(group: Group, scores: Mapping[str, Any]) -> dict[str, Any]:
         "animals": animal_table(target, animals, summary["by_animal"]),
         "images": image_table(target, images),
     }
-
-
-def _warning(source: str, model: Mapping[str, Any]) -> str:
-    """Return why a source's scores flatter, if they do."""
-    if source in model.get("trained_on", ()):
-        return TRAINED_ON
-    if is_own(source) and model["learnt_animals"]:
-        return learnt_from(model["learnt_animals"])
-    return ""
 
 
 def _sight(score: ImageScore) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
-from datasets.cut import ANNOTATED
 from datasets.errors import BuildError
 from datasets.rows import SPLITS, Split
 from datasets.tiles import TileDataset, TileItem, Transform
 from training.augment import Augmentation
 from training.errors import DataError, RecipeError
+from training.kinds import is_own
 from training.processes import place
 from training.recipe import Recipe
 from training.shares import tile_chances
@@ -199,7 +199,7 @@ def own_animals(folders: Sequence[Path]) -> dict[str, Split]:
         for split in SPLITS
         for part in _tiles(folders, split)
         for row in part.rows
-        if row["source"] == ANNOTATED
+        if is_own(row["source"])
     }
 
 

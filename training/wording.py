@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from training.densities import DENSITIES, Density
+from training.kinds import is_own
 from training.score_table import NOTHING, interval, number, short_number
 
 TRAINED_ON = (
@@ -23,6 +24,17 @@ def learnt_from(animals: Sequence[str]) -> str:
         f"The model learnt from animals called {', '.join(animals)}, in its last run or in one "
         "before it: the scores of these flatter; judge others."
     )
+
+
+def why_flattering(source: str, whole: Collection[str], animals: Sequence[str]) -> str:
+    """Return why a source's scores flatter a model; nothing if they do not.
+
+    `whole` are the sources of which it learnt all images, `animals` those of the laboratory's own
+    judged ones that it learnt from.
+    """
+    if source in whole:
+        return TRAINED_ON
+    return learnt_from(animals) if animals and is_own(source) else ""
 
 
 def sentences(target: str, summary: Mapping[str, Any]) -> list[str]:
