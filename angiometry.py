@@ -196,7 +196,7 @@ def train(
         from training.run import train as run
         from training.sources import prepare_tiles
         from training.start import read_start
-        from training.stream import own_animals
+        from training.stream import own_animals, sources_without_tiles
         from training.wording import learnt_from
 
     with _plain_errors(), _progress_bar() as progress, _processes(workers) as executor:
@@ -212,6 +212,13 @@ def train(
             progress=progress,
         )
         drawn = own_animals(folders)
+        lacking = sources_without_tiles(folders, plan.data.shares)
+    if lacking:
+        typer.echo(
+            f"note: data.shares: no training tile is of {', '.join(lacking)}, whose part of the "
+            "draws goes to the others",
+            err=True,
+        )
     if drawn:
         typer.echo(f"your animals: {told(drawn)}")
         judges = [animal for animal, split in drawn.items() if split != "train"]
@@ -376,17 +383,26 @@ def data_check(
         typer.Option(help="GeoJSON class as NAME=TARGET, as for build; may be repeated."),
     ] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    with_splits: Annotated[
+        Path | None, typer.Option(help="Write the manifest with every animal's split here.")
+    ] = None,
 ) -> None:
     """Report leaks, duplicates, doubtful outlines and class balance; exit code 1 on errors."""
+    from analysis.batch import check_outputs
     from datasets.annotations import parse_classes
     from datasets.check import check_manifest
     from datasets.check_table import print_report
     from datasets.contact_sheet import write_contact_sheet
+    from datasets.splits import assign_splits
     from datasets.vessmap import read_images
+    from model.files import write_whole
 
+    outputs = (("contact-sheet", contact_sheet), ("json", json_), ("with-splits", with_splits))
     with _plain_errors(), _progress_bar() as progress:
+        images = read_images(manifest)
+        check_outputs([manifest, *images.files()], [(flag, path) for flag, path in outputs if path])
         report = check_manifest(
-            read_images(manifest),
+            images,
             classes=parse_classes(classes or ()),
             thumbnails=contact_sheet is not None,
             progress=progress,
@@ -394,9 +410,13 @@ def data_check(
         if contact_sheet is not None:
             write_contact_sheet(report.thumbnails, contact_sheet)
         if json_ is not None:
-            json_.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+            write_whole(json_, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
+        if with_splits is not None and not report.errors:
+            assign_splits(images).write(with_splits)
     print_report(report, _wide_console())
     if report.errors:
+        if with_splits is not None:
+            typer.echo(f"{with_splits} is not written: mend the errors first", err=True)
         raise typer.Exit(1)
 
 

@@ -165,7 +165,7 @@ def check_outputs(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) 
     AnalysisError
         Naming the flag and the file.
     """
-    taken = {path.resolve(): "an image or mask that is to be measured" for path in inputs}
+    taken = {path.resolve(): "read by this command" for path in inputs}
     for kind, path in places:
         if path.resolve() in taken:
             raise AnalysisError(f"--{kind} {path} is {taken[path.resolve()]}; rename it", kind)

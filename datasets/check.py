@@ -124,15 +124,15 @@ def check_manifest(
     progress
         Called with ("check", images done, images in all).
     """
+    rows = _settled(manifest)
     seen = []
-    for done, row in enumerate(manifest.rows, start=1):
+    for done, row in enumerate(rows, start=1):
         seen.append(_inspect(manifest.folder, row, {**classes, **dict.fromkeys(ignore, "ignore")}))
         if progress:
             progress("check", done, len(manifest.rows))
-    rows = _settled(manifest)
-    balance = tuple(_balance(seen, rows))
+    balance = tuple(_balance(seen))
     findings = [finding for inspection in seen for finding in inspection.findings]
-    findings += [*_leaks(manifest.rows), *_repeats(seen, rows), *_gaps(balance)]
+    findings += [*_leaks(manifest.rows), *_repeats(seen), *_gaps(balance)]
     findings += [*_lacking(rows, "sha256", "record it, so that a changed file is noticed")]
     findings += [*_lacking(rows, "licence", "record under what terms they may be used")]
     findings.sort(key=lambda finding: finding.severity != "error")
@@ -230,10 +230,10 @@ def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
             yield Finding("warning", "balance", "", message)
 
 
-def _repeats(seen: Sequence[_Inspection], rows: Sequence[Row]) -> Iterator[Finding]:
+def _repeats(seen: Sequence[_Inspection]) -> Iterator[Finding]:
     """Find equal pictures; in two splits they are errors."""
     for first, second, exact in duplicates([inspection.print for inspection in seen]):
-        a, b = rows[first], rows[second]
+        a, b = seen[first].row, seen[second].row
         across = a.split is not None and b.split is not None and a.split != b.split
         alike = "the same file as" if exact else "nearly the same picture as"
         where = f"; {a.split} and {b.split} must not share pictures" if across else ""
@@ -241,9 +241,10 @@ def _repeats(seen: Sequence[_Inspection], rows: Sequence[Row]) -> Iterator[Findi
         yield Finding("error" if across else "warning", "duplicate", b.image, message)
 
 
-def _balance(seen: Sequence[_Inspection], rows: Sequence[Row]) -> Iterator[Balance]:
+def _balance(seen: Sequence[_Inspection]) -> Iterator[Balance]:
     cells: dict[tuple[str, str, str, str], list[tuple[Row, LabelStatistics]]] = defaultdict(list)
-    for inspection, row in zip(seen, rows, strict=True):
+    for inspection in seen:
+        row = inspection.row
         for found in inspection.statistics:
             key: tuple[str, str, str, str] = (
                 row.split or "undecided",

@@ -32,13 +32,19 @@ def print_report(report: CheckReport, console: Console) -> None:
     if report.drawn:
         drawn = escape(told(report.drawn))
         console.print(f"Animals whose split is left open will be: {drawn}", soft_wrap=True)
-        console.print("Write it into the manifest: with more animals it is drawn anew.")
+        console.print(
+            "Write it into the manifest (--with-splits does): with more animals it is drawn anew."
+        )
     if report.findings:
         console.print(_findings(report))
     console.print(
-        f"{report.images} images of {report.animals} animals: "
-        f"{len(report.errors)} errors, {len(report.warnings)} warnings"
+        f"{_counted(report.images, 'image')} of {_counted(report.animals, 'animal')}: "
+        f"{_counted(len(report.errors), 'error')}, {_counted(len(report.warnings), 'warning')}"
     )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _findings(report: CheckReport) -> Table:

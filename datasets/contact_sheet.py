@@ -119,6 +119,7 @@ def write_contact_sheet(
             text = _shortened(line, font, THUMBNAIL_PX)
             draw.text((x, y + THUMBNAIL_PX + number * _LINE_PX), text, _INK, font)
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG")
     return path
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.errors import ManifestError
-from datasets.rows import COLUMNS, OPTIONAL_COLUMNS, Row, file_sha256, parse_row
+from datasets.rows import COLUMNS, FILLED_COLUMNS, OPTIONAL_COLUMNS, Row, file_sha256, parse_row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Manifest:
     def write(self, path: str | Path) -> Path:
         """Write the manifest as CSV; paths are rewritten to start at the new file's folder."""
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         moved = self if self.folder.resolve() == path.parent.resolve() else self.moved(path.parent)
         columns = list(COLUMNS)
         columns += [name for name in OPTIONAL_COLUMNS if any(getattr(r, name) for r in self.rows)]
@@ -118,6 +119,12 @@ class Manifest:
             digest.update(json.dumps(described, sort_keys=True).encode())
         return digest.hexdigest()
 
+    def files(self) -> set[Path]:
+        """Return where all images and annotations lie."""
+        names = {row.image for row in self.rows}
+        names.update(name for row in self.rows for name in row.annotation.values())
+        return {self.path(name) for name in names}
+
     def path(self, name: str) -> Path:
         """Return where the file `name` of a row lies."""
         return self.folder / name
@@ -138,7 +145,8 @@ def _check_header(name: str, columns: Sequence[str]) -> None:
     if not columns:
         raise ManifestError.of(name, [f"it is empty; begin with the header {','.join(COLUMNS)}"])
     problems = [
-        f"column {column!r} is missing; add it, its cells may be empty unless a message asks"
+        f"column {column!r} is missing; add it"
+        + ("" if column in FILLED_COLUMNS else "; its cells may be empty")
         for column in COLUMNS
         if column not in columns
     ]

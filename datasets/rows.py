@@ -33,6 +33,8 @@ COLUMNS = (
     "licence",
     "sha256",
 )
+FILLED_COLUMNS = ("image", "animal", "markers")
+"""Those of which no cell may be empty."""
 OPTIONAL_COLUMNS = ("channels",)
 VESSMAP_GROUP = "vessmap"
 """The group of the published crops, and the source of their tiles."""
@@ -127,6 +129,7 @@ def parse_row(
             "it has more or fewer cells than the header; put a cell that holds a comma or a "
             "semicolon into quotes",
         )
+        return None  # its cells lie under the wrong columns
     if not read.text("animal"):
         read.wrong("animal", "it is empty; name the animal, because splits are made by animal")
     markers = _parse_markers(read)

@@ -218,7 +218,14 @@ def _score_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> list[st
 
 def _agreement_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> list[str]:
     lines = _head(
-        "images", "density", "annotated", "difference", "limits", "error of an image", "ICC(A,1)"
+        "images",
+        "density",
+        "number",
+        "annotated",
+        "difference",
+        "limits",
+        "error of an image",
+        "ICC(A,1)",
     )
     for source, target in groups:
         found = sources[source][target]["agreement"]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.batch import check_outputs
 from datasets.annotations import parse_classes
 from datasets.build import tiles_sha256
 from model.bundle import CARD_NAME, find_bundle, load_bundle
@@ -13,7 +14,7 @@ from training.card import write_card
 from training.errors import DataError
 from training.evaluate import Evaluation, Progress, evaluate, parse_split
 from training.judging import Judged
-from training.page import check_places, write_json, write_page
+from training.page import write_json, write_page
 from training.sources import cut_tiles
 
 
@@ -74,7 +75,7 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
     """
     path = find_bundle(request.model)
     read = [path, *request.data, *([request.notes] if request.notes else [])]
-    check_places(read, request.places())
+    check_outputs(read, request.places())
     notes = _read_notes(request.notes) if request.notes else ""
     bundle = load_bundle(path)
     known = bundle.metadata.recipe.get("data", {}).get("classes", {})

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from analysis.batch import check_outputs
 from model.files import write_whole
 from training.charts import (
     ANNOTATED,
@@ -27,7 +26,6 @@ from training.charts import (
     target_words,
 )
 from training.densities import DENSITIES
-from training.errors import DataError
 from training.evaluate import Evaluation, Progress
 from training.judging import ImageScore
 from training.kinds import KIND_TITLES, KINDS, full_name, sources_of
@@ -41,21 +39,6 @@ from training.wording import (
 )
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-def check_places(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) -> None:
-    """Refuse outputs (flag, path) that cannot be written, or would replace an input.
-
-    Raises
-    ------
-    DataError, AnalysisError
-        Naming the flag and the file.
-    """
-    taken = {path.resolve() for path in inputs}
-    for flag, path in places:
-        if path.resolve() in taken:
-            raise DataError(f"--{flag} {path} is read by this command; name another file", flag)
-    check_outputs((), places)
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:

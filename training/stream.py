@@ -203,6 +203,12 @@ def own_animals(folders: Sequence[Path]) -> dict[str, Split]:
     }
 
 
+def sources_without_tiles(folders: Sequence[Path], shares: Mapping[str, float]) -> list[str]:
+    """Return the sources to which `shares` gives draws though no training tile is theirs."""
+    there = {row["source"] for part in learnt_tiles(folders) for row in part.rows}
+    return [name for name, share in shares.items() if share and name not in there]
+
+
 def _tiles(
     folders: Sequence[Path],
     split: Split,

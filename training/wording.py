@@ -69,12 +69,20 @@ def agreement_cells(density: Density, found: Mapping[str, Any]) -> dict[str, str
     unit = f" ({density.unit})" if density.unit else ""
     return {
         "density": density.title + unit,
+        "images": str(found["images"]),
         "annotated": short_number(found["mean_annotated"]),
         "bias": short_number(found["bias"]["value"]) + _short(found["bias"]["ci95"]),
         "limits": f"{short_number(limits[0])} to {short_number(limits[1])}" if limits else NOTHING,
-        "error": percent(error["value"]) + percents(error["ci95"]) if error else NOTHING,
+        "error": _error(error, found) if error else NOTHING,
         "icc": _icc(found["icc_a1"]),
     }
+
+
+def _error(error: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return the error of an image, and of how many where not of all."""
+    holding = found["relative_images"]
+    of = f"; {holding} {_plural('image', holding)}" if holding < found["images"] else ""
+    return percent(error["value"]) + percents(error["ci95"]) + of
 
 
 def _overlap(summary: Mapping[str, Any]) -> str:
@@ -119,12 +127,16 @@ def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
     """Return a sentence on one density; `said` if the difference on average was told already."""
     bias, mean = found["bias"]["value"], found["mean_annotated"]
     error, icc = found["mean_absolute_relative_error"], found["icc_a1"]
+    # An error relative to nothing is none, so that both figures may be of different images.
+    some_hold_none = found["relative_images"] < found["images"]
     told = []
     if mean and not said:
         more = "more" if bias >= 0 else "less"
-        told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average")
+        of = f" of all {found['images']} images" if some_hold_none else ""
+        told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average{of}")
     if error:
-        told.append(f"{percent(error['value'])} off on a single image")
+        which = f" of the {found['relative_images']} that have any" if some_hold_none else ""
+        told.append(f"{percent(error['value'])} off on a single image{which}")
     if icc:
         word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
         told.append(f"{word} agreement (ICC {_icc(icc)})")

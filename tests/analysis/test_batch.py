@@ -219,7 +219,7 @@ def test_a_folder_of_images_is_no_folder_for_their_masks(
     images: list[Path], template: MeasureJob, tmp_path: Path
 ) -> None:
     """Masks named as the images they come from do not go where the images lie."""
-    with pytest.raises(AnalysisError, match="is to be measured"):
+    with pytest.raises(AnalysisError, match="is read by this command"):
         plan(images, template, {"mask": tmp_path})
 
 
@@ -230,7 +230,7 @@ def test_the_second_mask_replaces_nothing_either(
     both = dataclasses.replace(template.settings, markers=("CD31", "VEGF"))
     job = dataclasses.replace(template, settings=both)
     section = images[0].rename(tmp_path / "mask_vegf_cell.png")
-    with pytest.raises(AnalysisError, match="is to be measured"):
+    with pytest.raises(AnalysisError, match="is read by this command"):
         plan([section], job, {"mask": tmp_path / "mask.png"})
 
 

@@ -203,11 +203,13 @@ def test_splits_left_open_are_drawn_and_told(tmp_path: Path) -> None:
     manifest = Manifest(
         tmp_path, (*(dataclasses.replace(entry, split=None) for entry in rows[:3]), test)
     )
-    report = check_manifest(manifest)
+    report = check_manifest(manifest, thumbnails=True)
     built = {entry.animal: entry.split for entry in assign_splits(manifest).rows}
     assert report.drawn == {animal: built[animal] for animal in "abc"}
     assert {line.split for line in report.balance} == set(built.values())
     assert report.findings == ()
+    whose = [thumbnail.lines[1] for thumbnail in report.thumbnails]
+    assert whose == [f"{animal}, {split}" for animal, split in built.items()]
     console = Console(width=200, record=True, quiet=False, file=StringIO())
     print_report(report, console)
     rows = [dataclasses.replace(entry, split=None) for entry in rows[:3]]

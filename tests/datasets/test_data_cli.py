@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from angiometry import app
 from datasets.build import manifest_hash
 from datasets.manifest import Manifest
 from datasets.rows import Row
+from datasets.splits import assign_splits
 
 
 def run(*arguments: str | Path) -> Result:
@@ -90,15 +92,55 @@ def test_check_writes_report_and_contact_sheet(manifest: Path, tmp_path: Path) -
         "--classes",
         "Microvessel=vessel",
         "--json",
-        tmp_path / "report.json",
+        tmp_path / "new" / "report.json",
         "--contact-sheet",
-        tmp_path / "sheet.png",
+        tmp_path / "pictures" / "sheet.png",
     )
     assert result.exit_code == 0, result.output
     assert "2 images of 2 animals: 0 errors" in result.output
-    assert json.loads((tmp_path / "report.json").read_text())["errors"] == 0
-    with Image.open(tmp_path / "sheet.png") as sheet:
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["errors"] == 0
+    with Image.open(tmp_path / "pictures" / "sheet.png") as sheet:
         assert sheet.format == "PNG"
+
+
+def test_check_writes_down_who_learns_and_who_judges(manifest: Path, tmp_path: Path) -> None:
+    """The copy has the splits that tiles would have; with errors there is none."""
+    given = Manifest.read(manifest)
+    rows = tuple(dataclasses.replace(row, split=None) for row in given.rows)
+    Manifest(tmp_path, rows).write(manifest)
+    copy = tmp_path / "new" / "splits.csv"
+    wrong = run("check", manifest, "--with-splits", copy)
+    assert wrong.exit_code == 1
+    assert "splits.csv is not written: mend the errors first" in wrong.stderr
+    assert not copy.exists()
+    classes = ("--classes", "Microvessel=vessel")
+    result = run("check", manifest, *classes, "--with-splits", copy)
+    assert result.exit_code == 0, result.output
+    written = Manifest.read(copy)
+    assert written.rows == assign_splits(Manifest.read(manifest)).moved(copy.parent).rows
+    assert {row.split for row in written.rows} == {"train", "val"}
+    again = run("check", copy, *classes)
+    assert "left open" not in again.output
+
+
+@pytest.mark.parametrize("flag", ["--json", "--contact-sheet", "--with-splits"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "is a folder; give a file name"),
+        ("manifest.csv", "is read by this command"),
+        ("0.png", "is read by this command"),
+        ("0.png/new.csv", "is no folder that you may write to"),
+    ],
+)
+def test_check_refuses_outputs_that_cannot_be(
+    manifest: Path, tmp_path: Path, flag: str, name: str, message: str
+) -> None:
+    """A folder, an input or a place that cannot be is refused before images are read."""
+    result = run("check", manifest, flag, tmp_path / name)
+    assert result.exit_code == 2
+    assert f"error: {flag} {tmp_path / name}" in result.output
+    assert message in result.output
 
 
 def test_check_with_errors_is_exit_code_1(manifest: Path) -> None:

@@ -85,8 +85,9 @@ def test_tabs_are_read_and_a_bare_semicolon_is_pointed_out(folder: Path) -> None
     assert Manifest.read(path).rows[0].animal == "m1"
     cells = GOOD | {"annotation": "vessel=a_mask.png;vegf_cell=b.png"}
     path.write_text(f"{';'.join(COLUMNS)}\n{';'.join(cells[name] for name in COLUMNS)}\n")
-    with pytest.raises(ManifestError, match="holds a comma or a semicolon into quotes"):
+    with pytest.raises(ManifestError, match="holds a comma or a semicolon into quotes") as caught:
         Manifest.read(path)
+    assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -153,10 +154,14 @@ def test_image_given_twice_is_an_error(folder: Path) -> None:
 
 
 def test_missing_and_unknown_columns_are_named(folder: Path) -> None:
-    """A header without `animal` and with `mouse` is faulted for both."""
-    columns = (*(name for name in COLUMNS if name != "animal"), "mouse")
-    with pytest.raises(ManifestError, match=r"'animal' is missing[\s\S]*'mouse' is unknown"):
+    """A header without `animal` and `group` and with `mouse` is faulted for all three."""
+    columns = (*(name for name in COLUMNS if name not in ("animal", "group")), "mouse")
+    with pytest.raises(ManifestError, match="'mouse' is unknown") as caught:
         Manifest.read(write(folder, {}, columns=columns))
+    assert caught.value.problems[:2] == (
+        "column 'animal' is missing; add it",
+        "column 'group' is missing; add it; its cells may be empty",
+    )
 
 
 @pytest.mark.parametrize("text", ["", "image;animal\n", ",".join(COLUMNS) + "\n"])

@@ -128,7 +128,11 @@ def test_images_without_a_score_are_left_out_of_it(tmp_path: Path):
     for path in (folder / "vessel").glob("vessel0*.png"):
         with Image.open(path) as mask:
             Image.new("L", mask.size).save(path)
-    found = summary(evaluate(knowing(), [folder]))
+    found = summary(evaluated := evaluate(knowing(), [folder]))
+    write_page(evaluated, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "100.0 % more than annotated on average of all 2 images, " in page
+    assert "0.0 % off on a single image of the 1 that have any" in page
     assert (found["images"], found["dice"]["images"], found["dice"]["mean"]) == (1, 1, 1)
     assert found["without_target"] == {"images": 1, "mean": 8 / 64, "worst": 8 / 64}
     assert found["agreement"]["area_fraction"]["images"] == 2

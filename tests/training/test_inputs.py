@@ -129,6 +129,17 @@ def test_a_manifest_that_only_judges(recipe: Path, tmp_path: Path) -> None:
     done = train(recipe, "--data", first, "--data", second)
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0] == "your animals: train a; val b, c"
+    assert "note: data.shares" not in done.stderr
+
+
+def test_shares_of_what_is_not_at_hand_are_told(recipe: Path, tmp_path: Path) -> None:
+    """A source that the recipe names but nobody gave is named; one given no draws is not."""
+    recipe.write_text(
+        f"{LABORATORY}[data.shares]\nannotated = 0.5\nvessmap = 0.5\nrerendered = 0\n"
+    )
+    done = train(recipe, "--data", laboratory(tmp_path, {"a": bar(), "b": bar()}))
+    assert done.exit_code == 0, done.output
+    assert "note: data.shares: no training tile is of vessmap, whose part" in done.stderr
 
 
 def test_another_recipe_is_refused_before_tiles_are_made(recipe: Path, tmp_path: Path) -> None:
