@@ -20,7 +20,7 @@ from typing import Any
 
 from datasets.build import build_tiles
 from datasets.synth_write import write_synthetic
-from docs import card_notes
+from docs import card_notes, contrast
 from model.bundle import find_bundle, load_bundle
 from training.card import write_card
 from training.evaluate import Evaluation, evaluate
@@ -36,7 +36,7 @@ FIRST_SEED = 9_900_000
 class Size:
     """How many sections of each kind are drawn, and how large."""
 
-    sections: int = 40
+    sections: int = 120
     size_px: int = 512
 
 
@@ -80,6 +80,7 @@ def main() -> None:
         with ProcessPoolExecutor(2, get_context("spawn")) as executor:
             folders = draw(Path(folder), size, executor)
         evaluation = evaluate(Judged.of(bundle), folders)
+        contrast.write(contrast.measure(folders, evaluation, bundle.metadata.mpp_um))
     found = figures_of(evaluation, size)
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(write_card(bundle, bundle.path.parent, evaluation, notes=card_notes.notes()))

@@ -220,7 +220,7 @@ def _agreement_table(groups: Sequence[Group], sources: Mapping[str, Any]) -> lis
     lines = _head(
         "images",
         "density",
-        "number",
+        "number (with any)",
         "annotated",
         "difference",
         "limits",

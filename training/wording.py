@@ -64,25 +64,19 @@ def counted(animals: int, images: int) -> str:
 
 def agreement_cells(density: Density, found: Mapping[str, Any]) -> dict[str, str]:
     """Return one density's agreement by column of a table."""
+    images, holding = found["images"], found["relative_images"]
     limits = found["limits_of_agreement"]
     error = found["mean_absolute_relative_error"]
     unit = f" ({density.unit})" if density.unit else ""
     return {
         "density": density.title + unit,
-        "images": str(found["images"]),
+        "images": str(images) if holding == images else f"{images} ({holding})",
         "annotated": short_number(found["mean_annotated"]),
         "bias": short_number(found["bias"]["value"]) + _short(found["bias"]["ci95"]),
         "limits": f"{short_number(limits[0])} to {short_number(limits[1])}" if limits else NOTHING,
-        "error": _error(error, found) if error else NOTHING,
+        "error": percent(error["value"]) + percents(error["ci95"]) if error else NOTHING,
         "icc": _icc(found["icc_a1"]),
     }
-
-
-def _error(error: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Return the error of an image, and of how many where not of all."""
-    holding = found["relative_images"]
-    of = f"; {holding} {_plural('image', holding)}" if holding < found["images"] else ""
-    return percent(error["value"]) + percents(error["ci95"]) + of
 
 
 def _overlap(summary: Mapping[str, Any]) -> str:
