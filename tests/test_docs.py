@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import typing
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from analysis.record import Cells, Vessels
 from docs import (
     card_notes,
+    choices,
+    contrast,
     empty_sections,
     learning_curve,
     open_lumens,
@@ -117,6 +120,7 @@ def test_the_card_repeats_what_was_measured() -> None:
     card = (bundle.path.parent / "MODEL_CARD.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in card_notes.notes().splitlines() if line not in card] == []
     for module in (
+        contrast,
         open_lumens,
         real_cells,
         real_fields,
@@ -188,3 +192,18 @@ def test_real_cells_are_matched_once_within_reach() -> None:
     annotated = np.zeros((60, 60), bool)
     annotated[:, :11] = True
     assert within(found, annotated).tolist() == [[10, 10]]
+
+
+def test_a_table_takes_the_place_of_the_one_with_its_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines about it and other tables stay; a head that is not there once is refused."""
+    page = tmp_path / "page.md"
+    page.write_text("above\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\nbetween\n\n| a | c |\n\nbelow\n")
+    monkeypatch.setattr(choices, "PAGE", page)
+    choices.put_table("| a | b |", "| a | b |\n| - | - |\n| 3 | 4 |\n| 5 | 6 |")
+    assert choices.read_table("| a | b |") == "| a | b |\n| - | - |\n| 3 | 4 |\n| 5 | 6 |"
+    assert page.read_text().endswith("| 5 | 6 |\n\nbetween\n\n| a | c |\n\nbelow\n")
+    for head in ("| a |", "| d |"):
+        with pytest.raises(ValueError, match="unpack"):
+            choices.put_table(head, "")

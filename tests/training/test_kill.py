@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import signal
@@ -78,8 +79,8 @@ def read_until(process: subprocess.Popen[str], awaited: re.Pattern[str]) -> None
         said += letter
 
 
-def finish(yard: Yard, out: str, recipe: Path | None = None) -> None:
-    process = yard.start(out, "--resume", recipe=recipe)
+def finish(yard: Yard, out: str, *flags: str, recipe: Path | None = None) -> None:
+    process = yard.start(out, "--resume", *flags, recipe=recipe)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
 
@@ -105,8 +106,42 @@ def test_killed_between_checkpoints_it_goes_on_as_if_nothing_had_been(yard: Yard
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert steps_of(yard.run("killed") / LAST) == STEPS_PER_EPOCH
-    finish(yard, "killed", yard.loading)
+    finish(yard, "killed", recipe=yard.loading)
     assert_same(yard, "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+@pytest.mark.parametrize("victim", ["the command", "one of both"])
+def test_of_two_processes_any_may_be_killed(yard: Yard, victim: str) -> None:
+    """The others end too, in one line; resumed, losses are those of two that were left in peace."""
+    if not yard.run("two").exists():
+        _, errors = (whole := yard.start("two", "--devices", "2")).communicate(timeout=600)
+        assert whole.returncode == 0, errors
+    out = f"two without {victim}"
+    process = yard.start(out, "--devices", "2")
+    read_until(process, re.compile(rf"Epoch 1:[^\r\n]* 2/{STEPS_PER_EPOCH}"))
+    workers = trainers_of(process.pid)
+    assert len(workers) == 2
+    os.kill(process.pid if victim == "the command" else workers[1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)  # ends when the last that could write has ended
+    if victim == "one of both":
+        assert process.returncode == 2
+        assert "error: devices: a process stopped: process 1 terminated with signal" in errors
+        assert "Traceback" not in errors
+    assert steps_of(yard.run(out) / LAST) == STEPS_PER_EPOCH
+    finish(yard, out, "--devices", "2")
+    assert logged_losses(yard.run(out)) == logged_losses(yard.run("two"))
+
+
+def trainers_of(pid: int) -> list[int]:
+    """Return the processes that a command trains in, in the order of their numbers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+    ]
 
 
 @pytest.mark.slow
