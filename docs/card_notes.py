@@ -40,8 +40,8 @@ def notes() -> str:
         "### How much must stand out",
         "The sections above by how many standard deviations the marker inside all outlines is "
         "brighter than between 1.5 and 5 µm outside of them: mean Dice (sections; the worst). The "
-        "inside of an open vessel is dark, and counts. Under 1, a person finds few of the outlines "
-        "either.",
+        "inside of an open vessel is dark, and counts. Under 1, few of the outlines can be seen: "
+        "what is as bright as its surroundings is missed.",
         "\n".join(contrast.table(_read(contrast.FIGURES))),
         "![Dice of each section against how much its vessels or cells stand out]"
         "(../../docs/images/measure-contrast.png)",

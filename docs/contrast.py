@@ -88,20 +88,19 @@ def _cell(dice: npt.NDArray[np.float64]) -> str:
 def draw(figures: Mapping[str, Any]) -> None:
     """Draw a point for each section."""
     figure, panels = plt.subplots(
-        1, len(figures["images"]), figsize=(11, 3.1), sharey=True, layout="constrained"
+        1, len(figures["images"]), figsize=(11, 3.1), sharex=True, sharey=True, layout="constrained"
     )
-    shown = zip(panels, figures["images"].items(), OKABE, strict=False)
-    for axes, (group, pairs), colour in shown:
+    for axes, (group, pairs) in zip(panels, figures["images"].items(), strict=True):
         found, dice = np.array(pairs).T
-        axes.plot(found, dice, "o", color=colour, markersize=4, markeredgewidth=0, alpha=0.8)
+        axes.plot(found, dice, "o", color=OKABE[4], markersize=4, markeredgewidth=0, alpha=0.6)
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xticks([0, 1, 2, 4, 10, 20], ["0", "1", "2", "4", "10", "20"])
         axes.set_title(full_name(group.split(":")[0]).removeprefix("synthetic "), fontsize=9)
         axes.set_xlabel("brighter than about it, in SD", fontsize=8)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, 1.02)
         axes.grid(color="#EEEEEE")
     panels[0].set_ylabel("Dice of a section")
-    save(figure, "measure-contrast")
+    save(figure, "contrast")
 
 
 def write(figures: Mapping[str, Any]) -> None:
