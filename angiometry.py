@@ -411,9 +411,10 @@ def data_check(
             write_contact_sheet(report.thumbnails, contact_sheet)
         if json_ is not None:
             write_whole(json_, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
+        written = None
         if with_splits is not None and not report.errors:
-            assign_splits(images).write(with_splits)
-    print_report(report, _wide_console())
+            written = assign_splits(images).write(with_splits)
+    print_report(report, _wide_console(), written)
     if report.errors:
         if with_splits is not None:
             typer.echo(f"{with_splits} is not written: mend the errors first", err=True)

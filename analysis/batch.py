@@ -168,9 +168,13 @@ def check_outputs(inputs: Collection[Path], places: Sequence[tuple[str, Path]]) 
     taken = {path.resolve(): "read by this command" for path in inputs}
     for kind, path in places:
         if path.resolve() in taken:
-            raise AnalysisError(f"--{kind} {path} is {taken[path.resolve()]}; rename it", kind)
+            raise AnalysisError(
+                f"--{kind} {path} is {taken[path.resolve()]}; name another file", kind
+            )
         if path.is_dir():
             raise AnalysisError(f"--{kind} {path} is a folder; give a file name", kind)
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise AnalysisError(f"--{kind} {path} is no ordinary file; name another", kind)
         # Folders that are missing are made.
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,8 +12,11 @@ from datasets.check import CheckReport
 from datasets.splits import told
 
 
-def print_report(report: CheckReport, console: Console) -> None:
-    """Print class balance, then every finding, errors first, then one line that sums up."""
+def print_report(report: CheckReport, console: Console, written: Path | None = None) -> None:
+    """Print class balance, then every finding, errors first, then one line that sums up.
+
+    `written` is where the manifest was written with every animal's split, if it was.
+    """
     balance = Table(title="Class balance", title_justify="left")
     for column in ("split", "group", "modality", "target"):
         balance.add_column(column, overflow="fold")
@@ -32,9 +37,12 @@ def print_report(report: CheckReport, console: Console) -> None:
     if report.drawn:
         drawn = escape(told(report.drawn))
         console.print(f"Animals whose split is left open will be: {drawn}", soft_wrap=True)
-        console.print(
-            "Write it into the manifest (--with-splits does): with more animals it is drawn anew."
-        )
+        if written is None:
+            console.print(
+                "Write it down with --with-splits NEW.csv: with more animals it is drawn anew."
+            )
+    if written is not None:
+        console.print(f"{escape(str(written))}: the manifest with every split", soft_wrap=True)
     if report.findings:
         console.print(_findings(report))
     console.print(

@@ -5,7 +5,7 @@ How many     100 crops of 256 × 256 px, uint8 TIFF, drawn from a larger set of 
              that they span contrast, noise, vessel density and intensity variation
 Resolution   not recorded; vessels are 8–12 px across, so 0.5 µm/px is assumed
 Annotation   vessel masks (0/255 PNG) by annotator 1, for a part also by annotator 2
-Licence      CC BY 4.0 as stated at Zenodo (record 10045265)
+Licence      believed CC BY 4.0 (record 10045265 at Zenodo); the files state none
 Citation     Viana da Silva et al., PLOS ONE 20(5):e0322048, 2025,
              doi 10.1371/journal.pone.0322048
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from datasets.synth import SyntheticSection, make_section
 from datasets.synth_params import SectionParams
@@ -37,6 +38,18 @@ def section_with_lumens(number: int, rng: np.random.Generator) -> SyntheticSecti
     return make_section(_FIRST_SEED + number, wide)
 
 
+def lumens_of(section: SyntheticSection) -> npt.NDArray[np.int32]:
+    """Return the wide vessels that are cut across, numbered from 1, (H, W)."""
+    wide = [p for p in section.profiles if p.mean_radius_um >= _LEAST_UM]
+    return outline_labels(wide, section.shape_at(), section.params.mpp_um)
+
+
+def whole_lumens(labels: npt.NDArray[np.int32]) -> list[npt.NDArray[np.bool_]]:
+    """Return the mask of each that is inside the image for the most part, in their order."""
+    masks = [labels == k for k in range(1, labels.max() + 1)]
+    return [mask for mask in masks if mask.sum() >= _LEAST_PX]
+
+
 def measure() -> dict[str, Any]:
     """Return what share of each wide cross-section is outlined, at the shipped threshold."""
     bundle = load_bundle(find_bundle(None))
@@ -47,13 +60,9 @@ def measure() -> dict[str, Any]:
         for number in range(SECTIONS):
             rng = np.random.default_rng((43, number))
             section = section_with_lumens(number, rng)
-            wide = [p for p in section.profiles if p.mean_radius_um >= _LEAST_UM]
-            labels = outline_labels(wide, section.shape_at(), section.params.mpp_um)
             vessel = outliner(*look(section, modality, rng))
             filled[modality] += [
-                round(float(vessel[labels == k].mean()), 4)
-                for k in range(1, len(wide) + 1)
-                if (labels == k).sum() >= _LEAST_PX
+                round(float(vessel[lumen].mean()), 4) for lumen in whole_lumens(lumens_of(section))
             ]
     return {"bundle_sha256": bundle.sha256, "filled": filled}
 

@@ -5,8 +5,9 @@
 measures the fields in `FOLDER/ihc_fields` (three other antigens in brown, without CD31: whatever is
 outlined there is no CD31+ vessel) and in `FOLDER/cortex_fields` (mouse cortex, fluorescence, of the
 images that VessMAP was cut from) with `angiometry measure`, and writes what it says of them to
-docs/real-fields.json. None is trained on. The files state no pixel size: fields of 20× are read as
-0.5 µm/px, all other cortex as 1 µm/px, brown ones as 0.5 µm/px. Five minutes on two cores.
+docs/real-fields.json, and its outlines to docs/images/measure-real-fields.png. None is trained on.
+The files state no pixel size: fields of 20× are read as 0.5 µm/px, all other cortex as 1 µm/px,
+brown ones as 0.5 µm/px. Five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from docs.pictures import save
 from model.bundle import find_bundle, load_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,17 +38,19 @@ BROWN = {
 CORTEX = "mouse cortex, fluorescence"
 
 
-def measured(images: Sequence[Path], mpp_um: float, modality: str) -> list[dict[str, Any]]:
-    """Return the record of each image."""
+def measured(
+    images: Sequence[Path], mpp_um: float, modality: str, masks: Path
+) -> list[dict[str, Any]]:
+    """Return the record of each image; its mask goes into the folder `masks`."""
     command = [sys.executable, "-m", "angiometry", "measure", *map(str, images)]
-    command += ["--mpp", str(mpp_um), "--modality", modality, "--json", "-"]
+    command += ["--mpp", str(mpp_um), "--modality", modality, "--json", "-", "--mask", str(masks)]
     done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     records = json.loads(done.stdout)
     return records if isinstance(records, list) else [records]
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """Return a row for each field."""
+def measure(folder: Path, masks: Path) -> dict[str, Any]:
+    """Return a row for each field, and draw what is outlined on it."""
     brown, cortex = (sorted((folder / name).iterdir()) for name in ("ihc_fields", "cortex_fields"))
     fine = [path for path in cortex if "20x" in path.name.lower()]
     lots = [
@@ -51,8 +61,9 @@ def measure(folder: Path) -> dict[str, Any]:
     fields = [
         _row(BROWN.get(path.name, CORTEX), mpp_um, record)
         for images, mpp_um, modality in lots
-        for path, record in zip(images, measured(images, mpp_um, modality), strict=True)
+        for path, record in zip(images, measured(images, mpp_um, modality, masks), strict=True)
     ]
+    draw([masks / f"{path.stem}.png" for images, *_ in lots for path in images], fields)
     return {"bundle_sha256": load_bundle(find_bundle(None)).sha256, "fields": fields}
 
 
@@ -75,6 +86,24 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def draw(masks: Sequence[Path], fields: Sequence[Mapping[str, Any]]) -> None:
+    """Draw what is outlined, black on white, without the fields' own pixels."""
+    columns = 7
+    figure, grid = plt.subplots(
+        -(-len(masks) // columns), columns, figsize=(11, 3.6), layout="constrained"
+    )
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for axes, path, field in zip(grid.ravel(), masks, fields, strict=False):
+        with Image.open(path) as mask:
+            mask.thumbnail((480, 480))
+            axes.imshow(255 - np.asarray(mask), cmap="gray", vmin=0, vmax=255)
+        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, lw=0.5))
+        area = 100 * field["area_fraction"]
+        axes.set_title(f"{field['field'].split(', ')[0]}\n{area:.0f} %", fontsize=7)
+    save(figure, "real-fields")
+
+
 def _row(name: str, mpp_um: float, record: Mapping[str, Any]) -> dict[str, Any]:
     quality = record["quality"]
     return {
@@ -94,6 +123,7 @@ def _span(values: Sequence[float], digits: int) -> str:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m docs.real_fields FOLDER")
-    found = measure(Path(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as scratch:
+        found = measure(Path(sys.argv[1]), Path(scratch))
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join(table(found)))

@@ -4,8 +4,8 @@
 
 draws sections of seeds beyond those of all recipes, cuts them into tiles as a run does, judges the
 bundle on them, and writes docs/unseen-sections.json and, with the notes of `docs.card_notes`,
-model/weights/MODEL_CARD.md. Ten minutes on two cores. The scores that travel inside a bundle are of
-its last run's validation, on which its temperature was fitted.
+model/weights/MODEL_CARD.md. A quarter of an hour on two cores. The scores that travel inside a
+bundle are of its last run's validation, on which its temperature was fitted.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(2, get_context("spawn")) as executor:
             folders = draw(Path(folder), size, executor)
-        evaluation = evaluate(Judged.of(bundle), folders)
-        contrast.write(contrast.measure(folders, evaluation, bundle.metadata.mpp_um))
+        network = Judged.of(bundle)
+        evaluation = evaluate(network, folders)
+        contrast.write(contrast.measure(folders, network, evaluation))
     found = figures_of(evaluation, size)
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(write_card(bundle, bundle.path.parent, evaluation, notes=card_notes.notes()))

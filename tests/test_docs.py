@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from analysis.record import Cells, Vessels
 from docs import (
@@ -27,7 +28,7 @@ from docs import (
     unseen_sections,
 )
 from docs.empty_sections import MOTTLES, mottled
-from docs.real_cells import matched, within
+from docs.real_cells import Marked, dark_blobs, matched, offsets, within
 from model.bundle import find_bundle, load_bundle
 from service.form import AnalysisForm
 from service.settings import PREFIX, Settings
@@ -194,6 +195,21 @@ def test_real_cells_are_matched_once_within_reach() -> None:
     assert within(found, annotated).tolist() == [[10, 10]]
 
 
+def test_dark_blobs_are_found_where_they_are(tmp_path: Path) -> None:
+    """Two brown discs on white, one at the border: their middles, and how far points are off."""
+    y, x = np.indices((60, 80))
+    pixels = np.full((60, 80, 3), 240, np.uint8)
+    for column, row in ((20, 30), (70, 2)):
+        pixels[(x - column) ** 2 + (y - row) ** 2 <= 36] = (110, 70, 40)
+    Image.fromarray(pixels).save(tmp_path / "discs.png")
+    points = np.array([[22.0, 30.0], [70.0, 8.0]])
+    image = Marked(tmp_path / "discs.png", "brightfield", 0.5, "", points)
+    middles = dark_blobs(image, 4.0, 0.005)
+    assert sorted(middles.tolist()) == [[20, 30], [70, pytest.approx(2, abs=1)]]
+    assert offsets(middles[middles[:, 0] == 20], points).tolist() == [[2, 0]]
+    assert offsets(middles[:0], points).shape == (0, 2)
+
+
 def test_a_table_takes_the_place_of_the_one_with_its_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,3 +223,17 @@ def test_a_table_takes_the_place_of_the_one_with_its_head(
     for head in ("| a |", "| d |"):
         with pytest.raises(ValueError, match="unpack"):
             choices.put_table(head, "")
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link and picture of every page names a file of the project."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("model/weights/*.md")]
+    assert len(pages) > 10
+    links = [
+        (page, link.split("#")[0])
+        for page in pages
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if not link.startswith(("http:", "https:", "mailto:", "#"))
+    ]
+    assert len(links) > 50
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []

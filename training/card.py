@@ -85,8 +85,9 @@ the count error is that of all the images' cells together (of a cell that a tile
 is left counts). In brackets are 95 % intervals (bootstrap, by animal where there are at least
 {animals_from}, else by image). Densities are measured alike on predicted and on annotated outlines:
 difference is predicted − annotated, limits hold about 95 % of images' differences (Bland and
-Altman), error is the mean absolute relative one of an image, ICC the intraclass correlation for
-absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in 15 bins.
+Altman), error is the mean absolute relative one of images that have any, ICC the intraclass
+correlation for absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in 15
+bins.
 
 {scored}{notes}
 ## Known limits

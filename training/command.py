@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.batch import check_outputs
 from datasets.annotations import parse_classes
 from datasets.build import tiles_sha256
+from datasets.vessmap import read_images
 from model.bundle import CARD_NAME, find_bundle, load_bundle
 from training.card import write_card
 from training.errors import DataError
@@ -74,13 +75,15 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
         If the bundle, the data or an output cannot be used.
     """
     path = find_bundle(request.model)
+    manifests = [read_images(source) for source in request.data]
     read = [path, *request.data, *([request.notes] if request.notes else [])]
+    read += [file for manifest in manifests for file in manifest.files()]
     check_outputs(read, request.places())
     notes = _read_notes(request.notes) if request.notes else ""
     bundle = load_bundle(path)
     known = bundle.metadata.recipe.get("data", {}).get("classes", {})
     classes = parse_classes(request.classes, known)
-    with cut_tiles(request.data, bundle.metadata.mpp_um, classes, progress) as cut:
+    with cut_tiles(manifests, bundle.metadata.mpp_um, classes, progress) as cut:
         evaluation = evaluate(
             Judged.of(bundle, tta=request.tta),
             [*request.tiles, *cut],

@@ -25,7 +25,7 @@ from datasets.cut import ANNOTATED
 from datasets.geojson import DEFAULT_CLASSES
 from datasets.manifest import Manifest
 from datasets.splits import Fractions
-from datasets.vessmap import read_images, vessmap_manifest
+from datasets.vessmap import vessmap_manifest
 from training.errors import DataError
 from training.recipe import DataConfig, Recipe
 
@@ -91,7 +91,7 @@ def prepare_tiles(
 
 @contextmanager
 def cut_tiles(
-    manifests: Sequence[Path],
+    manifests: Sequence[Manifest],
     mpp_um: float,
     classes: Mapping[str, str],
     progress: Progress | None = None,
@@ -99,7 +99,7 @@ def cut_tiles(
     """Cut the tiles of `manifests` for the length of a ``with`` block; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         data = DataConfig(mpp_um=mpp_um, classes=classes)
-        sources = map(_annotated, map(read_images, manifests))
+        sources = map(_annotated, manifests)
         yield [_build_once(source, Path(folder), data, None, progress) for source in sources]
 
 

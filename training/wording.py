@@ -126,11 +126,15 @@ def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
     told = []
     if mean and not said:
         more = "more" if bias >= 0 else "less"
-        of = f" of all {found['images']} images" if some_hold_none else ""
+        of = f" over all {found['images']} images" if some_hold_none else ""
         told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average{of}")
     if error:
-        which = f" of the {found['relative_images']} that have any" if some_hold_none else ""
-        told.append(f"{percent(error['value'])} off on a single image{which}")
+        holding = found["relative_images"]
+        which = "the one" if holding == 1 else f"a single one of the {holding}"
+        of = f"{which} that {'has' if holding == 1 else 'have'} any"
+        told.append(
+            f"{percent(error['value'])} off on {of if some_hold_none else 'a single image'}"
+        )
     if icc:
         word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
         told.append(f"{word} agreement (ICC {_icc(icc)})")

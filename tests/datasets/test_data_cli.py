@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,8 @@ def test_check_writes_down_who_learns_and_who_judges(manifest: Path, tmp_path: P
     written = Manifest.read(copy)
     assert written.rows == assign_splits(Manifest.read(manifest)).moved(copy.parent).rows
     assert {row.split for row in written.rows} == {"train", "val"}
+    assert f"{copy}: the manifest with every split" in result.output
+    assert "Write it down" not in result.output
     again = run("check", copy, *classes)
     assert "left open" not in again.output
 
@@ -130,13 +133,22 @@ def test_check_writes_down_who_learns_and_who_judges(manifest: Path, tmp_path: P
         ("", "is a folder; give a file name"),
         ("manifest.csv", "is read by this command"),
         ("0.png", "is read by this command"),
+        ("0.geojson", "is read by this command"),
+        ("pipe", "is no ordinary file"),
         ("0.png/new.csv", "is no folder that you may write to"),
     ],
 )
 def test_check_refuses_outputs_that_cannot_be(
-    manifest: Path, tmp_path: Path, flag: str, name: str, message: str
+    manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str,
+    name: str,
+    message: str,
 ) -> None:
-    """A folder, an input or a place that cannot be is refused before images are read."""
+    """A folder, an input, a device or an impossible place is refused before images are examined."""
+    monkeypatch.setattr("datasets.check.check_manifest", None)
+    os.mkfifo(tmp_path / "pipe")
     result = run("check", manifest, flag, tmp_path / name)
     assert result.exit_code == 2
     assert f"error: {flag} {tmp_path / name}" in result.output

@@ -131,8 +131,8 @@ def test_images_without_a_score_are_left_out_of_it(tmp_path: Path):
     found = summary(evaluated := evaluate(knowing(), [folder]))
     write_page(evaluated, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
-    assert "100.0 % more than annotated on average of all 2 images, " in page
-    assert "0.0 % off on a single image of the 1 that have any" in page
+    assert "100.0 % more than annotated on average over all 2 images, " in page
+    assert "0.0 % off on the one that has any" in page
     assert (found["images"], found["dice"]["images"], found["dice"]["mean"]) == (1, 1, 1)
     assert found["without_target"] == {"images": 1, "mean": 8 / 64, "worst": 8 / 64}
     assert found["agreement"]["area_fraction"]["images"] == 2
@@ -422,6 +422,7 @@ def test_notes_go_into_the_card(manifest: Path, tmp_path: Path):
         (False, ["--data", "MANIFEST", "--split", "test"], "no tile is in split 'test'"),
         (False, ["--data", "MANIFEST", "--split", "none"], "is not one of train, val, test"),
         (False, ["--data", "MANIFEST", "--json", "MANIFEST"], "is read by this command"),
+        (False, ["--data", "MANIFEST", "--html", "IMAGE"], "is read by this command"),
         (False, ["--data", "MANIFEST", "--split", "train", "--card", "."], "never saw"),
         (False, [], "give --data MANIFEST or --tiles FOLDER"),
     ],
@@ -434,7 +435,8 @@ def test_wrong_arguments_are_one_line(
     if header_only:
         given = tmp_path / "empty.csv"
         given.write_text(manifest.read_text().splitlines()[0] + "\n")
-    done = command("angiometry", *(str(given) if a == "MANIFEST" else a for a in arguments))
+    files = {"MANIFEST": str(given), "IMAGE": str(manifest.with_name("vessel0.png"))}
+    done = command("angiometry", *(files.get(word, word) for word in arguments))
     assert done.exit_code == 2
     assert expected in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -264,9 +264,24 @@ def test_a_bundle_of_other_targets(recipe: Path, tmp_path: Path, oracle_bundle: 
     assert_one_line(train(recipe, "--from", other), "model: ", "nucleus", "vegf_cell_centre")
 
 
+def test_a_checkpoint_that_lost_its_end(recipe: Path, tmp_path: Path) -> None:
+    """It is named, as is what to do; the best weights, which lie beside it, stay as they are."""
+    manifest = laboratory(tmp_path, {"a": bar(), "b": bar()})
+    assert train(recipe, "--data", manifest).exit_code == 0
+    last, best = (tmp_path / "runs" / "small" / name for name in ("last.ckpt", "best.ckpt"))
+    content, kept = last.read_bytes(), best.read_bytes()
+    last.write_bytes(content[: len(content) // 2])
+    wanted = "last.ckpt is damaged or no checkpoint of a training run; use an earlier one"
+    assert_one_line(train(recipe, "--data", manifest, "--resume"), "checkpoint: ", wanted)
+    assert best.read_bytes() == kept
+    tiles = sorted((tmp_path / "runs" / "tiles").glob("*/tiles.json"))
+    flags = [word for path in tiles for word in ("--tiles", path.parent)]
+    assert call("export", best, *flags, "--out", tmp_path / "mine.onnx").exit_code == 0
+
+
 @pytest.mark.parametrize("kept", [0, 100, 5000])
-def test_a_truncated_checkpoint(recipe: Path, tmp_path: Path, kept: int) -> None:
-    """A checkpoint that lost its end is named by --resume, --from and export alike."""
+def test_no_checkpoint_at_all(recipe: Path, tmp_path: Path, kept: int) -> None:
+    """What only begins as a checkpoint does is named by --resume, --from and export alike."""
     laboratory(tmp_path, {"a": bar(), "b": bar()})
     manifest = tmp_path / "manifest.csv"
     torn = tmp_path / "runs" / "small" / "last.ckpt"

@@ -21,6 +21,7 @@ from training.start import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS_PER_EPOCH = 4
+CHILDREN = "/proc/{0}/task/{0}/children"
 # Python ignores the signal of a file grown too large; with the system's own answer it kills.
 DIES_WHERE_A_FILE_GROWS_TOO_LARGE = (
     "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); import angiometry; "
@@ -60,6 +61,14 @@ class Yard:
 
 
 @pytest.fixture(scope="module")
+def two(yard: Yard) -> None:
+    """Leave a whole run of two processes, ``two``, in the yard."""
+    process = yard.start("two", "--devices", "2")
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+
+
+@pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:
     """Return the yard with one whole run, ``whole``, that was left in peace."""
     made = Yard(tmp_path_factory.mktemp("kill"))
@@ -85,12 +94,12 @@ def finish(yard: Yard, out: str, *flags: str, recipe: Path | None = None) -> Non
     assert process.returncode == 0, errors
 
 
-def assert_same(yard: Yard, out: str) -> None:
+def assert_same(yard: Yard, out: str, left_in_peace: str = "whole") -> None:
     """Assert that a run ended with the weights and losses of the one left in peace, bit for bit."""
-    mine, theirs = logged_losses(yard.run(out)), logged_losses(yard.run("whole"))
+    mine, theirs = logged_losses(yard.run(out)), logged_losses(yard.run(left_in_peace))
     assert mine == theirs
     ours = load_checkpoint(yard.run(out) / LAST).state_dict()
-    whole = load_checkpoint(yard.run("whole") / LAST).state_dict()
+    whole = load_checkpoint(yard.run(left_in_peace) / LAST).state_dict()
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
 
 
@@ -111,13 +120,11 @@ def test_killed_between_checkpoints_it_goes_on_as_if_nothing_had_been(yard: Yard
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+@pytest.mark.skipif(not Path(CHILDREN.format(os.getpid())).exists(), reason="no list of children")
 @pytest.mark.parametrize("victim", ["the command", "one of both"])
+@pytest.mark.usefixtures("two")
 def test_of_two_processes_any_may_be_killed(yard: Yard, victim: str) -> None:
-    """The others end too, in one line; resumed, losses are those of two that were left in peace."""
-    if not yard.run("two").exists():
-        _, errors = (whole := yard.start("two", "--devices", "2")).communicate(timeout=600)
-        assert whole.returncode == 0, errors
+    """The others end, too; resumed, losses and weights are those of two that were left in peace."""
     out = f"two without {victim}"
     process = yard.start(out, "--devices", "2")
     read_until(process, re.compile(rf"Epoch 1:[^\r\n]* 2/{STEPS_PER_EPOCH}"))
@@ -131,12 +138,12 @@ def test_of_two_processes_any_may_be_killed(yard: Yard, victim: str) -> None:
         assert "Traceback" not in errors
     assert steps_of(yard.run(out) / LAST) == STEPS_PER_EPOCH
     finish(yard, out, "--devices", "2")
-    assert logged_losses(yard.run(out)) == logged_losses(yard.run("two"))
+    assert_same(yard, out, "two")
 
 
 def trainers_of(pid: int) -> list[int]:
     """Return the processes that a command trains in, in the order of their numbers."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = Path(CHILDREN.format(pid)).read_text().split()
     return [
         int(child)
         for child in children
