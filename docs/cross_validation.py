@@ -4,8 +4,8 @@
 
 trains one network on drawn sections alone, goes on from it five times with these, four fifths of
 the crops and their renderings as H-DAB, and judges each on the fifth that was left out. An hour and
-a half on two cores that multiply in bfloat16, three elsewhere; a run that is whole in the folder of
-`--work` is not done again. The figures go to
+a half on two cores that multiply in bfloat16, three elsewhere; a run of the same recipe that is
+whole in the folder of `--work` is not done again. The figures go to
 docs/cross-validation.json, pictures of agreement and reliability to docs/images, the table to
 docs/model-choices.md.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -125,14 +126,21 @@ def run_all(
         name: str, recipe: Recipe, crops: Path | None, start: Start | None
     ) -> tuple[Path, list[Path]]:
         folders = prepare_tiles(recipe, work / "tiles", vessmap=crops, executor=executor)
-        last = work / name / LAST
+        out = work / f"{name}-{_digest(recipe, folders, start)}"
+        last = out / LAST
         if not last.is_file():
-            train(recipe, folders, work / name, start=start, devices=devices)
+            train(recipe, folders, out, start=start, devices=devices)
         return last, folders
 
     drawn, _ = run("start", start_recipe(size), None, None)
     start = read_start(str(drawn))
     return [run(f"fold-{fold}", fold_recipe(size, fold), vessmap, start) for fold in range(FOLDS)]
+
+
+def _digest(recipe: Recipe, folders: Sequence[Path], start: Start | None) -> str:
+    """Return what changes with all that decides a run, as far as the recipe's author does."""
+    parts = [repr(recipe), *(folder.name for folder in folders), start.name if start else ""]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def judged(runs: Sequence[tuple[Path, Sequence[Path]]], threshold: float) -> dict[str, Any]:
@@ -170,8 +178,8 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     """Return the figures as Markdown."""
     lines = [
         "| crops never seen | number | Dice | worst | centre-line Dice | area, error of a crop | "
-        "area, bias | length | branchpoints | ECE |",
-        "| --- " * 10 + "|",
+        "area, bias | length | branchpoints | ICC of the three | ECE |",
+        "| --- " * 11 + "|",
     ]
     for source, title in SOURCES.items():
         found = figures["sources"][source][VESSEL]
@@ -190,10 +198,28 @@ def table(figures: Mapping[str, Any]) -> list[str]:
             _bias(area),
             f"{errors[1]}, bias {_bias(length)}",
             f"{errors[2]}, bias {_bias(points)}",
+            ", ".join(f"{density['icc_a1']['value']:.2f}" for density in (area, length, points)),
             f"{found['calibration']['uncalibrated']['ece']['value']:.3f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def told(figures: Mapping[str, Any], threshold: float) -> list[str]:
+    """Return what the page says of the runs, for a bundle of this `threshold`."""
+    size, folds = figures["size"], figures["folds"]
+    crops, rendered = (", ".join(f"{dice:.3f}" for dice in folds[source]) for source in SOURCES)
+    low = figures["sources"]["vessmap"][VESSEL]["worst"][0]
+    own = "the bundle's own" if figures["threshold"] == threshold else f"its own is {threshold:g}"
+    return [
+        f"one learnt {size['start_steps']} steps of {size['batch_size']} from drawn sections alone",
+        f"each went on for {size['steps']} steps",
+        f"at probability {figures['threshold']:g} ({own})",
+        f"The five folds: {crops}; renderings {rendered}.",
+        f"Worst is crop {low['animal'].removeprefix('vessmap-')} ({low['dice']:.3f})",
+        f"{size['start_steps'] + size['steps']:,} steps, where the shipped weights took over ten "
+        "thousand",
+    ]
 
 
 def _bias(density: Mapping[str, Any]) -> str:
