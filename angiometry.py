@@ -257,7 +257,8 @@ def export(
             meet_halfway(module, read_start(mean_with))
         bundle, parity = publish(module, tiles, out, progress=progress)
     typer.echo(f"card: {bundle.path.with_name(CARD_NAME)}")
-    typer.echo(f"{bundle.path}: sha256 {bundle.sha256}, differs by at most {parity:.1e}")
+    typer.echo(f"{bundle.path}: sha256 {bundle.sha256}")
+    typer.echo(f"its probabilities are the checkpoint's to within {parity:.1e}")
 
 
 @app.command()
@@ -316,6 +317,8 @@ def evaluate(
         )
         evaluation = run_evaluation(request, progress)
     print_scores(evaluation.scores, _wide_console())
+    for _, path in request.places():
+        typer.echo(f"wrote {path}", err=True)
     known = evaluation.scores["model"]["learnt_animals"]
     if known and split != "train":
         typer.echo(f"warning: data: {learnt_from(known)}", err=True)
@@ -388,7 +391,7 @@ def data_check(
     ] = None,
 ) -> None:
     """Report leaks, duplicates, doubtful outlines and class balance; exit code 1 on errors."""
-    from analysis.batch import check_outputs
+    from analysis.batch import check_outputs, check_suffixes
     from datasets.annotations import parse_classes
     from datasets.check import check_manifest
     from datasets.check_table import print_report
@@ -400,7 +403,9 @@ def data_check(
     outputs = (("contact-sheet", contact_sheet), ("json", json_), ("with-splits", with_splits))
     with _plain_errors(), _progress_bar() as progress:
         images = read_images(manifest)
-        check_outputs([manifest, *images.files()], [(flag, path) for flag, path in outputs if path])
+        places = [(flag, path) for flag, path in outputs if path]
+        check_outputs([manifest, *images.files()], places)
+        check_suffixes(places)
         report = check_manifest(
             images,
             classes=parse_classes(classes or ()),
@@ -415,6 +420,8 @@ def data_check(
         if with_splits is not None and not report.errors:
             written = assign_splits(images).write(with_splits)
     print_report(report, _wide_console(), written)
+    for path in filter(None, (contact_sheet, json_)):
+        typer.echo(f"wrote {path}", err=True)
     if report.errors:
         if with_splits is not None:
             typer.echo(f"{with_splits} is not written: mend the errors first", err=True)

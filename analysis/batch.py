@@ -56,6 +56,8 @@ _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "overlay": (".png",),
     "skeleton": (".png",),
     "objects": (".geojson", ".json"),
+    "contact-sheet": (".png",),
+    "with-splits": (".csv",),
 }
 STDOUT = Path("-")
 

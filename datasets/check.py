@@ -16,7 +16,7 @@ from datasets.geojson import DEFAULT_CLASSES
 from datasets.label_check import LabelStatistics, implausibilities, measure_labels
 from datasets.manifest import Manifest
 from datasets.rows import Row, Split, file_sha256
-from datasets.splits import assign_splits, leaking_animals
+from datasets.splits import assign_splits, leaking_animals, plain_name
 from imaging.errors import ImagingError
 from imaging.open import open_image, parse_channels
 
@@ -216,10 +216,13 @@ def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
         yield Finding("error", "leakage", "", message)
     spelt = defaultdict(set)
     for row in rows:
-        spelt[row.animal.casefold()].add(row.animal)
+        spelt[plain_name(row.animal)].add(row.animal)
     for names in spelt.values():
         if len(names) > 1:
-            message = f"animals {', '.join(sorted(names))} differ in capitals alone; are they one?"
+            message = (
+                f"animals {', '.join(sorted(names))} differ in capitals, spaces or hyphens alone; "
+                "if they are one, write one name"
+            )
             yield Finding("warning", "leakage", "", message)
     groups = defaultdict(set)
     for row in rows:

@@ -37,6 +37,8 @@ def print_report(report: CheckReport, console: Console, written: Path | None = N
     if report.drawn:
         drawn = escape(told(report.drawn))
         console.print(f"Animals whose split is left open will be: {drawn}", soft_wrap=True)
+        if not any(line.split == "test" for line in report.balance):
+            console.print("None is in test: mark some, if new weights are to be judged at the end.")
         if written is None:
             console.print(
                 "Write it down with --with-splits NEW.csv: with more animals it is drawn anew."

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from datasets.errors import SplitError
@@ -115,6 +117,11 @@ def told(split_of: Mapping[str, Split]) -> str:
         if animals:
             parts.append(f"{split} {', '.join(animals)}")
     return "; ".join(parts)
+
+
+def plain_name(animal: str) -> str:
+    """Return a name without what people write in different ways: capitals, spaces, - and _."""
+    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", animal.casefold()))
 
 
 def draw(seed: int, name: str) -> str:

@@ -45,8 +45,8 @@ _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run, and the temperatures were
   fitted to them, which flatters their calibration; that run learnt from none of them."""
 _OTHER_IMAGES = """\
-These images are not those that the run validated with: that it learnt from none of them, whoever
-  gave them has to know."""
+The images scored above are not those that the run validated with, so that the file cannot tell
+  whether it learnt from any; who gave them has to know."""
 _NEVER_TESTED = """\
 - **Never tested{but}:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB
   cells, sections with infarcts. None of these was at hand with an annotation when it was trained.
@@ -87,7 +87,7 @@ is left counts). In brackets are 95 % intervals (bootstrap, by animal where ther
 difference is predicted − annotated, limits hold about 95 % of images' differences (Bland and
 Altman), error is the mean absolute relative one of images that have any, ICC the intraclass
 correlation for absolute agreement, ICC(A,1). ECE is the expected calibration error of pixels in 15
-bins.
+bins; "best here" is the temperature of the least cross-entropy on these images.
 
 {scored}{notes}
 ## Known limits

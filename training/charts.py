@@ -117,6 +117,8 @@ def _draw_agreement(
     axes.set_ylabel("predicted − annotated", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.margins(0.08)
+    if not difference.any():
+        axes.set_ylim(-1, 1)
     _tidy(axes, "both")
 
 

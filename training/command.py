@@ -9,6 +9,9 @@ from pathlib import Path
 from analysis.batch import check_outputs
 from datasets.annotations import parse_classes
 from datasets.build import tiles_sha256
+from datasets.manifest import Manifest
+from datasets.rows import Split
+from datasets.splits import assign_splits
 from datasets.vessmap import read_images
 from model.bundle import CARD_NAME, find_bundle, load_bundle
 from training.card import write_card
@@ -17,6 +20,7 @@ from training.evaluate import Evaluation, Progress, evaluate, parse_split
 from training.judging import Judged
 from training.page import write_json, write_page
 from training.sources import cut_tiles
+from training.stream import no_tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,9 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
     read += [file for manifest in manifests for file in manifest.files()]
     check_outputs(read, request.places())
     notes = _read_notes(request.notes) if request.notes else ""
+    split = parse_split(request.split)
+    if not request.tiles and not any(_holds(manifest, split) for manifest in manifests):
+        raise no_tiles(split)  # before they are cut
     bundle = load_bundle(path)
     known = bundle.metadata.recipe.get("data", {}).get("classes", {})
     classes = parse_classes(request.classes, known)
@@ -87,7 +94,7 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
         evaluation = evaluate(
             Judged.of(bundle, tta=request.tta),
             [*request.tiles, *cut],
-            split=parse_split(request.split),
+            split=split,
             progress=progress,
         )
     if request.json:
@@ -100,6 +107,12 @@ def run_evaluation(request: EvaluateRequest, progress: Progress | None = None) -
         own = alike and tiles_sha256(request.tiles) == validated
         write_card(bundle, request.card, evaluation, own=own, notes=notes)
     return evaluation
+
+
+def _holds(manifest: Manifest, split: Split) -> bool:
+    """Return whether any annotated image will be in a split."""
+    rows = assign_splits(manifest).rows
+    return any(row.targets and row.split == split for row in rows)
 
 
 def _read_notes(path: Path) -> str:

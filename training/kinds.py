@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
+
+from datasets.splits import plain_name
 
 Kind = Literal["real", "half_real", "synthetic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -56,8 +56,7 @@ def trained_on(recipe: Mapping[str, Any]) -> tuple[str, ...]:
 
 def animal_mark(name: str) -> str:
     """Return what stands for an animal in a bundle; whoever guesses a name can confirm it."""
-    plain = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", name.casefold()))
-    return hashlib.sha256(f"animal {plain}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"animal {plain_name(name)}".encode()).hexdigest()[:16]
 
 
 def marks_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:

@@ -180,11 +180,15 @@ def tiles_of_split(
     """
     parts = _tiles(folders, split, tile_px, transform)
     if not parts:
-        raise DataError(
-            f"no tile is in split {split!r}; mark some animals of the manifest as {split}",
-            field="data",
-        )
+        raise no_tiles(split)
     return parts
+
+
+def no_tiles(split: Split) -> DataError:
+    """Return the error that nothing is in a split."""
+    return DataError(
+        f"no tile is in split {split!r}; mark some animals of the manifest as {split}", field="data"
+    )
 
 
 def learnt_tiles(folders: Sequence[Path]) -> list[TileDataset]:

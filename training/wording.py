@@ -51,9 +51,15 @@ def sentences(target: str, summary: Mapping[str, Any]) -> list[str]:
 def drawn(summary: Mapping[str, Any]) -> str:
     """Return what was counted, and what the intervals stem from."""
     images, animals = summary["images"], summary["animals"]
+    few = summary["dice"] is None or summary["dice"]["ci95"] is None
+    intervals = (
+        "too few for intervals, and to decide by"
+        if few
+        else f"intervals from drawing {summary['resampled']} anew"
+    )
     return (
         f"{images} {_plural('image', images)} of {animals} {_plural('animal', animals)} "
-        f"that hold the target; intervals from drawing {summary['resampled']} anew"
+        f"that hold the target; {intervals}"
     )
 
 

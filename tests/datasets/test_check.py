@@ -307,11 +307,12 @@ def test_a_copy_is_an_error_though_splits_are_not_given_yet(tmp_path: Path) -> N
     assert all("must not share pictures" in finding.message for finding in across)
 
 
-def test_animals_that_differ_in_capitals_are_doubted(tmp_path: Path) -> None:
-    """A1 and a1 are most likely one animal, which would be learnt and scored."""
-    first = dataclasses.replace(row(tmp_path, "a", picture(1), bar()), animal="A1")
-    second = dataclasses.replace(row(tmp_path, "b", picture(2), bar()), animal="a1", split="val")
+def test_animals_that_are_written_in_two_ways_are_doubted(tmp_path: Path) -> None:
+    """Rat 1 and rat-1 are most likely one animal, which would be learnt and scored."""
+    first = dataclasses.replace(row(tmp_path, "a", picture(1), bar()), animal="Rat 1")
+    second = dataclasses.replace(row(tmp_path, "b", picture(2), bar()), animal="rat-1", split="val")
     report = check_manifest(Manifest(tmp_path, (first, second)))
     assert [f.message for f in report.warnings] == [
-        "animals A1, a1 differ in capitals alone; are they one?"
+        "animals Rat 1, rat-1 differ in capitals, spaces or hyphens alone; if they are one, write "
+        "one name"
     ]
