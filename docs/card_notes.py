@@ -41,8 +41,8 @@ def notes() -> str:
         "Here are the same sections, sorted by how much more stain there is inside of all vessels "
         "than from 1.5 to 5 µm outside of them, in standard deviations of the latter; and their "
         "cells, each by itself. The inside of an open vessel is unstained, and counts. Vessels in "
-        "fluorescence that stand out little are missed, and so are faint cells, which is why fewer "
-        "are counted than were drawn.",
+        "fluorescence that stand out little are missed, and so are faint cells in brightfield, "
+        "which is why fewer of these are counted than were drawn.",
         "\n".join(contrast.table(_read(contrast.FIGURES))),
         "![Dice of each section against how much its vessels or cells stand out]"
         "(../../docs/images/measure-contrast.png)",
