@@ -412,7 +412,7 @@ def data_check(
             thumbnails=contact_sheet is not None,
             progress=progress,
         )
-        if contact_sheet is not None:
+        if contact_sheet is not None and report.thumbnails:
             write_contact_sheet(report.thumbnails, contact_sheet)
         if json_ is not None:
             write_whole(json_, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
@@ -420,8 +420,11 @@ def data_check(
         if with_splits is not None and not report.errors:
             written = assign_splits(images).write(with_splits)
     print_report(report, _wide_console(), written)
-    for path in filter(None, (contact_sheet, json_)):
-        typer.echo(f"wrote {path}", err=True)
+    if json_ is not None:
+        typer.echo(f"wrote {json_}", err=True)
+    if contact_sheet is not None:
+        lacking = f"{contact_sheet} is not written: no image could be shown"
+        typer.echo(f"wrote {contact_sheet}" if report.thumbnails else lacking, err=True)
     if report.errors:
         if with_splits is not None:
             typer.echo(f"{with_splits} is not written: mend the errors first", err=True)

@@ -54,7 +54,8 @@ class Balance:
 class CheckReport:
     """What `check_manifest` found.
 
-    `drawn` names the animals whose split the manifest leaves open, with the one that they will get;
+    `splits` are those that annotated images have or will get; `drawn` names the animals whose split
+    the manifest leaves open, with the one that they will get;
     `thumbnails` are there if they were asked for.
     """
 
@@ -63,6 +64,7 @@ class CheckReport:
     findings: tuple[Finding, ...]
     balance: tuple[Balance, ...]
     drawn: Mapping[str, Split]
+    splits: frozenset[str] = frozenset()
     thumbnails: tuple[Thumbnail, ...] = ()
 
     @property
@@ -142,6 +144,7 @@ def check_manifest(
         tuple(findings),
         balance,
         _drawn(manifest.rows, rows),
+        frozenset(row.split for row in rows if row.targets and row.split),
         tuple(s.thumbnail for s in seen if s.thumbnail is not None) if thumbnails else (),
     )
 
@@ -220,8 +223,8 @@ def _leaks(rows: Sequence[Row]) -> Iterator[Finding]:
     for names in spelt.values():
         if len(names) > 1:
             message = (
-                f"animals {', '.join(sorted(names))} differ in capitals, spaces or hyphens alone; "
-                "if they are one, write one name"
+                f"animals {', '.join(sorted(names))} differ in capitals, spaces, hyphens or "
+                "underscores alone; if they are one, write one name"
             )
             yield Finding("warning", "leakage", "", message)
     groups = defaultdict(set)

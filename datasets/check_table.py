@@ -37,12 +37,14 @@ def print_report(report: CheckReport, console: Console, written: Path | None = N
     if report.drawn:
         drawn = escape(told(report.drawn))
         console.print(f"Animals whose split is left open will be: {drawn}", soft_wrap=True)
-        if not any(line.split == "test" for line in report.balance):
-            console.print("None is in test: mark some, if new weights are to be judged at the end.")
-        if written is None:
+        if written is None and not report.errors:
             console.print(
                 "Write it down with --with-splits NEW.csv: with more animals it is drawn anew."
             )
+    if report.splits and "test" not in report.splits:
+        console.print(
+            "No animal is in test: mark one, better two, to judge new weights at the end."
+        )
     if written is not None:
         console.print(f"{escape(str(written))}: the manifest with every split", soft_wrap=True)
     if report.findings:

@@ -41,8 +41,8 @@ def notes() -> str:
         "Here are the same sections, sorted by how much more stain there is inside of all vessels "
         "than from 1.5 to 5 µm outside of them, in standard deviations of the latter; and their "
         "cells, each by itself. The inside of an open vessel is unstained, and counts. Vessels in "
-        "fluorescence that stand out little are missed, and so are faint cells in brightfield, "
-        "which is why fewer of these are counted than were drawn.",
+        "fluorescence that stand out little are missed, and faint cells are missed more often than "
+        "others.",
         "\n".join(contrast.table(_read(contrast.FIGURES))),
         "![Dice of each section against how much its vessels or cells stand out]"
         "(../../docs/images/measure-contrast.png)",
@@ -77,8 +77,8 @@ def notes() -> str:
         "### Open lumens",
         _lumens(_read(open_lumens.FIGURES)),
         "### Where it fails",
-        "The worst of these drawn sections: outlined where no vessel is (orange, dashed), and wide "
-        "vessels (blue) that are not outlined.",
+        "The worst of the pictures above. Orange, dashed: what is outlined. Blue: wide vessels as "
+        "they were drawn; those without orange are missed. In the first three no vessel is there.",
         "![Three sections without vessels of which a part is outlined, and two with wide vessels "
         "that are missed](../../docs/images/measure-failures.png)",
         "### Turns at prediction",

@@ -62,7 +62,12 @@ def _worst_section(filled: list[float]) -> int:
 
 def draw() -> None:
     """Draw all scenes on one sheet."""
-    outliner = Outliner(load_bundle(find_bundle(None)))
+    bundle = load_bundle(find_bundle(None))
+    for module in (empty_sections, open_lumens):
+        figures = json.loads(module.FIGURES.read_text(encoding="utf-8"))
+        if figures["bundle_sha256"] != bundle.sha256:
+            raise ValueError(f"{module.FIGURES} is of another bundle: run {module.__name__} first")
+    outliner = Outliner(bundle)
     shown = list(scenes())
     figure, panels = plt.subplots(1, len(shown), figsize=(12, 2.9), layout="constrained")
     for axes, (title, pixels, full_scale, drawn) in zip(panels, shown, strict=True):

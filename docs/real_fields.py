@@ -94,11 +94,13 @@ def draw(masks: Sequence[Path], fields: Sequence[Mapping[str, Any]]) -> None:
     )
     for axes in grid.ravel():
         axes.set_axis_off()
-    for axes, path, field in zip(grid.ravel(), masks, fields, strict=False):
+    for axes, (path, field) in zip(grid.ravel(), zip(masks, fields, strict=True), strict=False):
         with Image.open(path) as mask:
             mask.thumbnail((480, 480))
             axes.imshow(255 - np.asarray(mask), cmap="gray", vmin=0, vmax=255)
-        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, lw=0.5))
+        axes.add_patch(
+            Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, lw=0.5, clip_on=False)
+        )
         area = 100 * field["area_fraction"]
         axes.set_title(f"{field['field'].split(', ')[0]}\n{area:.0f} %", fontsize=7)
     save(figure, "real-fields")

@@ -78,7 +78,18 @@ def test_sections_and_single_cells_are_sorted_by_contrast(
     assert [dice for _, dice in vessels] == [found] * 3
     assert [hit for _, hit in cells] == [found] * (2 + 2 + 3)
     assert min(value for value, _ in vessels + cells) > 5
-    contrast.table(figures)
+    assert len(contrast.table(figures)) == 2 + 2
+
+
+def test_a_cell_that_is_merged_with_a_larger_one_is_not_found() -> None:
+    """Of both together it has to cover over half, however far the other reaches."""
+    own = np.zeros((40, 40), np.bool_)
+    own[10:20, 10:20] = True
+    found = np.zeros((40, 40), np.int32)
+    found[10:20, 10:30] = 1
+    assert not contrast._is_found(own, found, np.array([0, 200]))
+    assert contrast._is_found(own, found, np.array([0, 199]))
+    assert not contrast._is_found(own, 0 * found, np.array([1600]))
 
 
 def test_the_table_sorts_by_contrast() -> None:
@@ -89,8 +100,8 @@ def test_the_table_sorts_by_contrast() -> None:
         {"vessels": {"synthetic_fluorescence_vessel": vessels}, "cells": {"annotated": cells}}
     )
     assert first == (
-        "| synthetic fluorescence vessel, Dice | 0.30 (2 sections; worst 0.20) | "
-        "0.50 (1 sections; worst 0.50) | – | 0.90 (1 sections; worst 0.90) |"
+        "| synthetic fluorescence vessel, Dice | 0.30 (2; worst 0.20) | 0.50 (1; worst 0.50) | – "
+        "| 0.90 (1; worst 0.90) |"
     )
     assert second == "| annotated images of your own, found | 0 % of 1 | – | 67 % of 3 | – |"
 

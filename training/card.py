@@ -45,8 +45,8 @@ _OWN_VALIDATION = """\
 The validation images helped to choose among checkpoints of the one run, and the temperatures were
   fitted to them, which flatters their calibration; that run learnt from none of them."""
 _OTHER_IMAGES = """\
-The images scored above are not those that the run validated with, so that the file cannot tell
-  whether it learnt from any; who gave them has to know."""
+The images scored above are not those that the run validated with. The file cannot tell whether it
+  learnt from any of them: ask whoever supplied them."""
 _NEVER_TESTED = """\
 - **Never tested{but}:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB
   cells, sections with infarcts. None of these was at hand with an annotation when it was trained.

@@ -53,7 +53,7 @@ def drawn(summary: Mapping[str, Any]) -> str:
     images, animals = summary["images"], summary["animals"]
     few = summary["dice"] is None or summary["dice"]["ci95"] is None
     intervals = (
-        "too few for intervals, and to decide by"
+        "too few for an interval of Dice, and too few to decide anything"
         if few
         else f"intervals from drawing {summary['resampled']} anew"
     )

@@ -218,7 +218,11 @@ def test_splits_left_open_are_drawn_and_told(tmp_path: Path) -> None:
     again = check_manifest(Manifest(tmp_path, (rows[0], half, bare)))
     assert again.drawn == {}  # one row says where a is, and c gives no tiles
     (judges,) = [animal for animal in "abc" if built[animal] == "val"]
-    assert f"; val {judges}" in console.export_text()
+    said = console.export_text()
+    assert f"; val {judges}" in said
+    assert "No animal is in test" not in said  # d is
+    print_report(check_manifest(Manifest(tmp_path, rows[:2])), console)
+    assert "No animal is in test: mark one, better two" in console.export_text()
 
 
 def test_report_is_plain_json(tmp_path: Path) -> None:
@@ -307,12 +311,13 @@ def test_a_copy_is_an_error_though_splits_are_not_given_yet(tmp_path: Path) -> N
     assert all("must not share pictures" in finding.message for finding in across)
 
 
-def test_animals_that_are_written_in_two_ways_are_doubted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["rat 1", "rat-1", "Rat_1"])
+def test_animals_that_are_written_in_two_ways_are_doubted(tmp_path: Path, other: str) -> None:
     """Rat 1 and rat-1 are most likely one animal, which would be learnt and scored."""
     first = dataclasses.replace(row(tmp_path, "a", picture(1), bar()), animal="Rat 1")
-    second = dataclasses.replace(row(tmp_path, "b", picture(2), bar()), animal="rat-1", split="val")
+    second = dataclasses.replace(row(tmp_path, "b", picture(2), bar()), animal=other, split="val")
     report = check_manifest(Manifest(tmp_path, (first, second)))
     assert [f.message for f in report.warnings] == [
-        "animals Rat 1, rat-1 differ in capitals, spaces or hyphens alone; if they are one, write "
-        "one name"
+        f"animals Rat 1, {other} differ in capitals, spaces, hyphens or underscores alone; if they "
+        "are one, write one name"
     ]

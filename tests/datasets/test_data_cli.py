@@ -176,3 +176,26 @@ def test_vessmap_is_taken_as_it_lies(shared_data: Path, tmp_path: Path) -> None:
     result = run("build", shared_data / "vessmap", "--out", tmp_path / "tiles")
     assert result.exit_code == 0, result.output
     assert "75 tiles (60 train, 15 val, 0 test)" in result.output
+
+
+@pytest.mark.parametrize("flag", ["--contact-sheet", "--with-splits"])
+def test_check_refuses_names_of_other_kinds_of_file(
+    manifest: Path, tmp_path: Path, flag: str
+) -> None:
+    """A picture is a .png, a manifest a .csv."""
+    result = run("check", manifest, flag, tmp_path / "new.doc")
+    assert result.exit_code == 2
+    assert f"error: {flag} {tmp_path / 'new.doc'} would be no .doc file" in result.output
+
+
+def test_check_tells_all_errors_though_no_image_can_be_shown(
+    manifest: Path, tmp_path: Path
+) -> None:
+    """Without an image to show there is no sheet; findings and report are told as ever."""
+    sheet, report = tmp_path / "sheet.png", tmp_path / "report.json"
+    result = run("check", manifest, "--contact-sheet", sheet, "--json", report)
+    assert result.exit_code == 1
+    assert "2 errors" in result.output
+    assert f"wrote {report}" in result.stderr
+    assert f"{sheet} is not written: no image could be shown" in result.stderr
+    assert not sheet.exists()

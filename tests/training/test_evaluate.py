@@ -133,6 +133,8 @@ def test_images_without_a_score_are_left_out_of_it(tmp_path: Path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert "100.0 % more than annotated on average over all 2 images, " in page
     assert "0.0 % off on the one that has any" in page
+    assert "1 image of 1 animal that hold the target; too few for an interval of Dice" in page
+    assert "its scores on “val” are too good" in page
     assert (found["images"], found["dice"]["images"], found["dice"]["mean"]) == (1, 1, 1)
     assert found["without_target"] == {"images": 1, "mean": 8 / 64, "worst": 8 / 64}
     assert found["agreement"]["area_fraction"]["images"] == 2
@@ -359,6 +361,7 @@ def test_the_command_writes_figures_page_and_card(manifest: Path, tmp_path: Path
     out = tmp_path / "new" / "scores.json"
     done = command("angiometry", "--data", manifest, "--json", out, "--card", tmp_path / "card")
     assert done.exit_code == 0, done.output
+    assert f"wrote {out}\nwrote {out.with_suffix('.html')}\n" in done.stderr
     scores = json.loads(out.read_text())
     assert {
         "model",
@@ -428,9 +431,15 @@ def test_notes_go_into_the_card(manifest: Path, tmp_path: Path):
     ],
 )
 def test_wrong_arguments_are_one_line(
-    manifest: Path, tmp_path: Path, header_only: bool, arguments: list[str], expected: str
+    manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    header_only: bool,
+    arguments: list[str],
+    expected: str,
 ):
-    """What cannot be evaluated is one line that says what to do, and exit code 2."""
+    """What cannot be evaluated is one line with what to do, exit code 2, before tiles are cut."""
+    monkeypatch.setattr("training.command.cut_tiles", None)
     given = manifest
     if header_only:
         given = tmp_path / "empty.csv"
