@@ -211,7 +211,7 @@ def test_no_output_replaces_an_image_or_another_output(
     """Outputs that would overwrite the section, or each other, are refused before anything runs."""
     (tmp_path / "sub").mkdir()
     outputs = {kind: tmp_path / place, "mask" if kind != "mask" else "csv": tmp_path / "twice.png"}
-    with pytest.raises(AnalysisError, match=r"rename it"):
+    with pytest.raises(AnalysisError, match=r"name another file"):
         plan(images[:1], template, outputs)
 
 
