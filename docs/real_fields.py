@@ -43,7 +43,8 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Return the record of each image; its mask goes into the folder `masks`."""
     command = [sys.executable, "-m", "angiometry", "measure", *map(str, images)]
-    command += ["--mpp", str(mpp_um), "--modality", modality, "--json", "-", "--mask", str(masks)]
+    mask = masks if len(images) > 1 else masks / f"{images[0].stem}.png"  # a folder for several
+    command += ["--mpp", str(mpp_um), "--modality", modality, "--json", "-", "--mask", str(mask)]
     done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     records = json.loads(done.stdout)
     return records if isinstance(records, list) else [records]
