@@ -54,9 +54,9 @@ class Balance:
 class CheckReport:
     """What `check_manifest` found.
 
-    `splits` are those that annotated images have or will get; `drawn` names the animals whose split
-    the manifest leaves open, with the one that they will get;
-    `thumbnails` are there if they were asked for.
+    `drawn` names the animals whose split the manifest leaves open, with the one that they will get;
+    `splits` are those that annotated images have or will get; `thumbnails` are there if they were
+    asked for.
     """
 
     images: int

@@ -20,13 +20,11 @@ import numpy.typing as npt
 from matplotlib import pyplot as plt
 from scipy import ndimage
 
-from analysis.cells import CellSettings, label_cells
 from docs.pictures import OKABE, save
-from model.predictor import to_bytes
-from model.targets import CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE, VESSEL
+from model.targets import VEGF_CELL, VESSEL
 from training.evaluate import Evaluation
 from training.fields import Field, images_of
-from training.judging import Judged, predict_field
+from training.judging import Judged, find_cells
 from training.kinds import full_name
 from training.stream import tiles_of_split
 
@@ -80,7 +78,7 @@ def measure(folders: Sequence[Path], network: Judged, evaluation: Evaluation) ->
         (field,) = image.fields()
         marker = field.channels[..., 0].astype(np.float64)
         if VEGF_CELL in field.labels:
-            found = _found_cells(network, field)
+            found = find_cells(network, field.channels)
             pairs = [[round(value, 2), hit] for value, hit in _cells(field, marker, found, network)]
             cells.setdefault(image.source, []).extend(pairs)
         elif (image.source, image.name) in dice:
@@ -91,12 +89,6 @@ def measure(folders: Sequence[Path], network: Judged, evaluation: Evaluation) ->
                 vessels.setdefault(image.source, []).append([round(value, 2), score])
     sha256 = evaluation.scores["model"]["sha256"]
     return {"bundle_sha256": sha256, "vessels": vessels, "cells": cells}
-
-
-def _found_cells(network: Judged, field: Field) -> npt.NDArray[np.int32]:
-    levels = to_bytes(predict_field(network, field.channels))
-    cell, centre = (levels[CHANNELS.index(name)] for name in (VEGF_CELL, VEGF_CELL_CENTRE))
-    return label_cells(cell, centre, CellSettings(network.mpp_um, network.level(VEGF_CELL)))
 
 
 def _cells(

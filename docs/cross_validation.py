@@ -138,7 +138,7 @@ def run_all(
 
 
 def _digest(recipe: Recipe, folders: Sequence[Path], start: Start | None) -> str:
-    """Return what changes with all that decides a run, as far as the recipe's author does."""
+    """Return digits that change with the recipe, the tiles, or the weights that it starts from."""
     parts = [repr(recipe), *(folder.name for folder in folders), start.name if start else ""]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 

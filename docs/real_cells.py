@@ -40,16 +40,13 @@ from scipy.spatial.distance import cdist
 from skimage.color import rgb2hed
 from skimage.feature import peak_local_max
 
-from analysis.cells import CellSettings, label_cells
 from datasets.rows import Modality
 from docs.pictures import OKABE, save
 from imaging.markers import fit_scaling, marker_channels
 from imaging.open import open_image, parse_channels
 from imaging.tissue import find_tissue
 from model.bundle import find_bundle, load_bundle
-from model.predictor import to_bytes
-from model.targets import CHANNELS, VEGF_CELL, VEGF_CELL_CENTRE
-from training.judging import Judged, predict_field
+from training.judging import Judged, find_cells
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "real-cells.json"
@@ -112,10 +109,7 @@ def found_cells(network: Judged, marked: Marked) -> Points:
         pixels = image.read_region(0, 0, *image.size_at(network.mpp_um), network.mpp_um)
         step = image.scale_at(network.mpp_um)
     shown = np.rint(np.moveaxis(marker_channels(pixels, scaling), 0, -1) * 255).astype(np.uint8)
-    levels = to_bytes(predict_field(network, shown))
-    cell, centre = (levels[CHANNELS.index(name)] for name in (VEGF_CELL, VEGF_CELL_CENTRE))
-    settings = CellSettings(network.mpp_um, network.level(VEGF_CELL))
-    labels = label_cells(cell, centre, settings)
+    labels = find_cells(network, shown)
     middle = ndimage.center_of_mass(labels > 0, labels, np.arange(1, labels.max() + 1))
     return (np.array(middle).reshape(-1, 2)[:, ::-1] + 0.5) * step
 

@@ -167,6 +167,13 @@ def predict_field(network: Judged, channels: npt.NDArray[np.uint8]) -> npt.NDArr
     return answer
 
 
+def find_cells(network: Judged, channels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Return the cells that are found on a canvas (H, W, 3), numbered from 1, int32 (H, W)."""
+    levels = to_bytes(predict_field(network, channels))
+    cell, centre = (levels[CHANNELS.index(name)] for name in (VEGF_CELL, VEGF_CELL_CENTRE))
+    return label_cells(cell, centre, CellSettings(network.mpp_um, network.level(VEGF_CELL)))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Compared:
     """One field's masks (H, W) of one target, both only where it was annotated."""

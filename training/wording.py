@@ -132,19 +132,19 @@ def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
     told = []
     if mean and not said:
         more = "more" if bias >= 0 else "less"
-        of = f" over all {found['images']} images" if some_hold_none else ""
-        told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average{of}")
+        over = f" over all {found['images']} images" if some_hold_none else ""
+        told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average{over}")
     if error:
-        holding = found["relative_images"]
-        which = "the one" if holding == 1 else f"a single one of the {holding}"
-        of = f"{which} that {'has' if holding == 1 else 'have'} any"
-        told.append(
-            f"{percent(error['value'])} off on {of if some_hold_none else 'a single image'}"
-        )
+        which = _holding(found["relative_images"]) if some_hold_none else "a single image"
+        told.append(f"{percent(error['value'])} off on {which}")
     if icc:
         word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
         told.append(f"{word} agreement (ICC {_icc(icc)})")
     return f"{density.title}: {', '.join(told)}." if told else ""
+
+
+def _holding(images: int) -> str:
+    return "the one that has any" if images == 1 else f"a single one of the {images} that have any"
 
 
 def _empty(summary: Mapping[str, Any]) -> str:
