@@ -58,6 +58,11 @@ def group_name(group: Group) -> str:
     return f"{short_name(group[0])}: {target_words(group[1])}"
 
 
+def _panel_title(group: Group) -> str:
+    """Return a group's name on two lines: on one it may be wider than its panel, and is cut off."""
+    return group_name(group).replace(": ", ":\n")
+
+
 def score_figure(images: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> Figure:
     """Draw each image's Dice, a row for each group, with the quartiles."""
     figure = Figure(figsize=(8.6, 0.9 + 0.62 * len(groups)), layout="constrained")
@@ -94,7 +99,7 @@ def agreement_figure(
         found = [image for image in images if (image["source"], image["target"]) == groups[number]]
         agreement = scores[source][target]["agreement"][density.name]
         _draw_agreement(axes, found, density, agreement, number)
-        axes.set_title(group_name(groups[number]), fontsize=9)
+        axes.set_title(_panel_title(groups[number]), fontsize=9)
     return figure
 
 
@@ -130,7 +135,7 @@ def reliability_figure(groups: Sequence[Group], scores: Mapping[str, Any]) -> Fi
         axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
         _draw_curve(axes, calibration["uncalibrated"], "s--", "#D55E00", "without temperature")
         _draw_curve(axes, calibration["calibrated"], "o-", "#0072B2", "as the model says it")
-        axes.set_title(group_name((source, target)), fontsize=9)
+        axes.set_title(_panel_title((source, target)), fontsize=9)
         axes.set_xlabel("probability that the model gives", fontsize=8)
         axes.set_ylabel("part of these pixels annotated", fontsize=8)
         axes.set_xlim(0, 1)
