@@ -1,8 +1,8 @@
 """Augmentation of tiles: the only file that knows albumentations.
 
 What is varied stands for what differs between laboratories: orientation, cutting and mounting
-(affine, elastic), other stains (restain), stain strength and camera gain (gain, gamma), focus
-(blur), sensor (noise), and a missing counterstain.
+(affine, elastic), other stains (restain), bright dirt (specks), stain strength and camera gain
+(gain, gamma), focus (blur), sensor (noise), and a missing counterstain.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import albumentations as A  # noqa: N812 - the name that its own pages use
 
 from training.recipe import AugmentConfig
 from training.restain import is_brightfield, restained
+from training.specks import specked
 
 _REFLECT = cv2.BORDER_REFLECT_101
 
@@ -48,7 +49,7 @@ class Augmentation:
                 A.GaussNoise(std_range=(0.01, 0.08), per_channel=True, p=config.noise),
             ]
         )
-        self._restain = config.restain
+        self._restain, self._specks = config.restain, config.specks
         self._drop_counterstain = config.drop_counterstain
         self._chance = np.random.default_rng(0)
 
@@ -61,8 +62,11 @@ class Augmentation:
         self, *, image: npt.NDArray[np.uint8], masks: Sequence[npt.NDArray[Any]]
     ) -> dict[str, Any]:
         """Change a tile's channels (H, W, 3) and its label images (H, W) alike."""
-        if self._chance.random() < self._restain and is_brightfield(image):
+        chance = self._chance.random()
+        if chance < self._restain and is_brightfield(image):
             image = restained(image, self._chance)
+        elif chance < self._specks and not is_brightfield(image):
+            image = specked(image, self._chance)
         changed: dict[str, Any] = self._compose(image=image, masks=list(masks))
         # The counterstain goes, never the marker: without the marker there is nothing to learn.
         if self._chance.random() < self._drop_counterstain:

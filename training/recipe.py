@@ -112,6 +112,7 @@ class AugmentConfig:
     noise: float = 0.5
     drop_counterstain: float = 0.15
     restain: float = 0.0
+    specks: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +122,8 @@ class RunConfig:
     A run has whole epochs: `steps` are rounded up to them.
 
     `precision` ``auto`` is bfloat16 where the machine multiplies it, else 32 bits: see
-    `training.precision`.
+    `training.precision`. `loader_workers` ``-1`` is one for each core but one where a graphics card
+    learns, else one: see `training.stream.workers`.
     """
 
     steps: int = 1500
@@ -134,7 +136,7 @@ class RunConfig:
     ema_from_step: int = 200
     patience_epochs: int = 10
     precision: Precision = "auto"
-    loader_workers: int = 1
+    loader_workers: int = -1
     seed: int = 1
 
     @property
@@ -226,7 +228,17 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "centre_line_iterations": (1, 100),
     },
     "augment": dict.fromkeys(
-        ("affine", "elastic", "gamma", "gain", "blur", "noise", "drop_counterstain", "restain"),
+        (
+            "affine",
+            "elastic",
+            "gamma",
+            "gain",
+            "blur",
+            "noise",
+            "drop_counterstain",
+            "restain",
+            "specks",
+        ),
         (0, 1),
     ),
     "run": {
@@ -236,7 +248,7 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "ema_decay": (0, 1),
         "ema_from_step": (0, 1e9),
         "patience_epochs": (1, 1e9),
-        "loader_workers": (0, 1024),
+        "loader_workers": (-1, 1024),
         "seed": (0, 2**32 - 1),
     },
     "thresholds": {"vessel": (0.05, 0.95), "vegf_cell": (0.05, 0.95)},

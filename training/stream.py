@@ -5,9 +5,11 @@ A run that is stopped and resumed, or spread over processes, therefore sees the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
@@ -21,6 +23,8 @@ from training.kinds import is_own
 from training.processes import place
 from training.recipe import Recipe
 from training.shares import tile_chances
+
+_STATISTICS_TILES = 1000
 
 
 class TileStream(Dataset[TileItem]):
@@ -134,7 +138,8 @@ def training_loader(
         stream,
         batch_size=batch_size,
         sampler=EpochSampler(run.epoch_steps * run.batch_size, trained_steps // run.epoch_steps),
-        num_workers=run.loader_workers,
+        num_workers=workers(run.loader_workers, processes),
+        worker_init_fn=_alone_on_its_core,
         persistent_workers=False,  # workers see the epoch that the sampler was told
         pin_memory=torch.cuda.is_available(),
     )
@@ -161,8 +166,29 @@ def validation_loader(
         tiles,
         batch_size=share_of_batch(recipe, processes),
         sampler=ShareSampler(len(tiles)),
-        num_workers=recipe.run.loader_workers,
+        num_workers=workers(recipe.run.loader_workers, processes),
+        worker_init_fn=_alone_on_its_core,
     )
+
+
+def workers(asked: int, processes: int = 1) -> int:
+    """Return how many workers load tiles for each process of a run, `asked` by the recipe.
+
+    For -1 one, and where a graphics card learns as many as leave a core to each process: a card
+    takes a batch in the time in which one worker changes a tile or two.
+    """
+    if asked >= 0:
+        return asked
+    if not torch.cuda.is_available():
+        return 1
+    here = getattr(os, "sched_getaffinity", None)  # a container may have fewer than the machine
+    cores = len(here(0)) if here else os.cpu_count() or 1
+    return max(1, cores // processes - 1)
+
+
+def _alone_on_its_core(_: int) -> None:
+    """Let OpenCV, in a worker, compute on one core, as torch does: the others have workers too."""
+    cv2.setNumThreads(1)
 
 
 def tiles_of_split(
@@ -232,14 +258,18 @@ def _tiles(
 def channel_statistics(
     folders: Sequence[Path],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each input channel over all training tiles."""
+    """Return mean and standard deviation of each input channel over the training tiles.
+
+    Of many tiles every so-manieth counts, at least a thousand.
+    """
     count, total, squares = 0, np.zeros(3), np.zeros(3)
-    for tiles in tiles_of_split(folders, split="train"):
-        for index in range(len(tiles)):
-            pixels = tiles[index]["image"].double().flatten(1).numpy()
-            count += pixels.shape[1]
-            total += pixels.sum(axis=1)
-            squares += (pixels**2).sum(axis=1)
+    parts = tiles_of_split(folders, split="train")
+    places = [(tiles, index) for tiles in parts for index in range(len(tiles))]
+    for tiles, index in places[:: max(1, len(places) // _STATISTICS_TILES)]:
+        pixels = tiles.raw(index).image.reshape(-1, 3) / 255
+        count += len(pixels)
+        total += pixels.sum(axis=0)
+        squares += (pixels**2).sum(axis=0)
     mean = total / count
     # A channel that is zero throughout (no residual in fluorescence) must not be divided by zero.
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))

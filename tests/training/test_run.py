@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -26,7 +28,14 @@ from training.recipe import Recipe, SyntheticConfig
 from training.run import BEST, LAST, train
 from training.sources import prepare_tiles
 from training.start import load_checkpoint, read_start
-from training.stream import EpochSampler, TileStream, channel_statistics
+from training.stream import (
+    EpochSampler,
+    TileStream,
+    channel_statistics,
+    tiles_of_split,
+    training_loader,
+    workers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -370,10 +379,59 @@ def test_shares_decide_how_often_a_source_is_drawn(small_recipe: Recipe, tile_fo
 
 
 def test_statistics_are_those_of_all_training_pixels(tile_folders: list[Path]):
-    """The network is told the mean and spread of the tiles that it learns from."""
+    """The network is told the mean and spread of the tiles that it learns from.
+
+    A channel that never varies is divided by a hundredth, not by zero.
+    """
     mean, std = channel_statistics(tile_folders)
-    assert all(0 <= value < 1 for value in mean)
-    assert all(value >= 0.01 for value in std)
+    tiles = tiles_of_split(tile_folders, split="train")
+    pixels = np.concatenate([t.raw(i).image.reshape(-1, 3) for t in tiles for i in range(len(t))])
+    assert mean == pytest.approx(pixels.mean(axis=0) / 255, abs=1e-5)
+    assert std == pytest.approx(np.maximum(pixels.std(axis=0) / 255, 0.01), abs=1e-5)
+
+
+def test_of_many_tiles_the_statistics_take_some_from_everywhere(
+    tile_folders: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    """With at least three of them, the mean is that of tiles from each folder's whole length."""
+    tiles = tiles_of_split(tile_folders, split="train")
+    images = [t.raw(i).image for t in tiles for i in range(len(t))]
+    monkeypatch.setattr("training.stream._STATISTICS_TILES", 3)
+    every = len(images) // 3
+    assert every > 1
+    taken = np.concatenate([image.reshape(-1, 3) for image in images[::every]])
+    assert channel_statistics(tile_folders)[0] == pytest.approx(taken.mean(axis=0) / 255, abs=1e-5)
+
+
+def test_a_card_is_fed_by_all_cores_but_one_and_a_processor_by_one_worker(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What the recipe asks for holds; left to the machine it follows from who learns."""
+    assert [workers(asked) for asked in (0, 3)] == [0, 3]
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert workers(-1) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [workers(-1, processes) for processes in (1, 2, 16)] == [15, 7, 1]
+
+
+def test_loaders_workers_leave_the_other_cores_alone(
+    small_recipe: Recipe, tile_folders: list[Path]
+):
+    """A worker's OpenCV computes on one core; with a worker the tiles are those without."""
+    loading = dataclasses.replace(
+        small_recipe, run=dataclasses.replace(small_recipe.run, loader_workers=1)
+    )
+    here, there = (next(iter(training_loader(r, tile_folders))) for r in (small_recipe, loading))
+    assert torch.equal(here["image"], there["image"])
+    before = cv2.getNumThreads()
+    init = training_loader(loading, tile_folders).worker_init_fn
+    assert init is not None
+    try:
+        init(0)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_a_recipe_without_data_is_refused(small_recipe: Recipe, tmp_path: Path):
