@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --no-cache-dir --constraint constraints.txt
 VESSMAP ?= $(firstword $(wildcard data/vessmap ../shared/data/vessmap))
 RECIPE ?= training/recipes/angiometry.toml
 
-.PHONY: help run install docs test test-slow check format bench train image clean
+.PHONY: help run install docs figures test test-slow check format bench train image clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,11 @@ docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and 
 	$(BIN)/python -m docs.quality_pictures
 	$(BIN)/python -m docs.coverage
 	$(BIN)/python -m docs.proof
+
+figures: docs  ## Measure anew what the documents say of another bundle (an hour; FOLDER holds the real images)
+	for script in empty_sections open_lumens failures turns strange_sections; do $(BIN)/python -m docs.$$script || exit; done
+	for script in real_fields real_cells; do $(BIN)/python -m docs.$$script $(or $(FOLDER),$(error give FOLDER=, where the real images lie)) || exit; done
+	for script in learning_curve unseen_sections; do $(BIN)/python -m docs.$$script || exit; done  # the last writes the card
 
 test: $(VENV)/.everything  ## Run the tests
 	$(BIN)/python -m pytest
