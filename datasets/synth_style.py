@@ -71,12 +71,8 @@ class BrightfieldStyle:
 
     @property
     def weakest_cell(self) -> float:
-        """Return the weakest strength of a cell that can be told from this haze and grain.
-
-        A unit of noise in a channel of 255 is some 0.006 in a stain's density where half the light
-        comes through; twice as much is seen.
-        """
-        visible = 0.06 + 0.5 * self.dab_haze_od + 0.012 * self.noise_sd
+        """Return the weakest strength of a cell that can be told from this section's haze."""
+        visible = 0.06 + 0.5 * self.dab_haze_od
         return float(min(1.0, visible / max(self.dab_od, 1e-6)))
 
     @classmethod

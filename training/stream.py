@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
@@ -139,7 +138,6 @@ def training_loader(
         batch_size=batch_size,
         sampler=EpochSampler(run.epoch_steps * run.batch_size, trained_steps // run.epoch_steps),
         num_workers=workers(run.loader_workers, processes),
-        worker_init_fn=_alone_on_its_core,
         persistent_workers=False,  # workers see the epoch that the sampler was told
         pin_memory=torch.cuda.is_available(),
     )
@@ -167,7 +165,6 @@ def validation_loader(
         batch_size=share_of_batch(recipe, processes),
         sampler=ShareSampler(len(tiles)),
         num_workers=workers(recipe.run.loader_workers, processes),
-        worker_init_fn=_alone_on_its_core,
     )
 
 
@@ -184,11 +181,6 @@ def workers(asked: int, processes: int = 1) -> int:
     here = getattr(os, "sched_getaffinity", None)  # a container may have fewer than the machine
     cores = len(here(0)) if here else os.cpu_count() or 1
     return max(1, cores // processes - 1)
-
-
-def _alone_on_its_core(_: int) -> None:
-    """Let OpenCV, in a worker, compute on one core, as torch does: the others have workers too."""
-    cv2.setNumThreads(1)
 
 
 def tiles_of_split(

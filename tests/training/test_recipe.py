@@ -38,7 +38,7 @@ def test_every_shipped_recipe_can_be_read(path: Path):
         ({"name": "a/b"}, "letters, digits"),
         ({"augment": {"affine": -3.0}}, r"augment\.affine is -3\.0; give a number from 0 to 1"),
         ({"run": {"ema_decay": 7.0}}, r"run\.ema_decay is 7\.0"),
-        ({"run": {"loader_workers": -1}}, r"run\.loader_workers is -1"),
+        ({"run": {"loader_workers": -2}}, r"run\.loader_workers is -2"),
         ({"data": {"shares": {"vessmap": 0.8, "rerendered": 0.4}}}, "together at most 1"),
         ({"data": {"shares": {"nonesuch": 0.5}}}, r"data\.shares names nonesuch; tiles come from"),
         (

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,7 +32,6 @@ from training.stream import (
     TileStream,
     channel_statistics,
     tiles_of_split,
-    training_loader,
     workers,
 )
 
@@ -413,25 +411,6 @@ def test_a_card_is_fed_by_all_cores_but_one_and_a_processor_by_one_worker(
     assert workers(-1) == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [workers(-1, processes) for processes in (1, 2, 16)] == [15, 7, 1]
-
-
-def test_loaders_workers_leave_the_other_cores_alone(
-    small_recipe: Recipe, tile_folders: list[Path]
-):
-    """A worker's OpenCV computes on one core; with a worker the tiles are those without."""
-    loading = dataclasses.replace(
-        small_recipe, run=dataclasses.replace(small_recipe.run, loader_workers=1)
-    )
-    here, there = (next(iter(training_loader(r, tile_folders))) for r in (small_recipe, loading))
-    assert torch.equal(here["image"], there["image"])
-    before = cv2.getNumThreads()
-    init = training_loader(loading, tile_folders).worker_init_fn
-    assert init is not None
-    try:
-        init(0)
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(before)
 
 
 def test_a_recipe_without_data_is_refused(small_recipe: Recipe, tmp_path: Path):
