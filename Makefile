@@ -39,7 +39,8 @@ docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and 
 	$(BIN)/python -m docs.coverage
 	$(BIN)/python -m docs.proof
 
-figures: docs  ## Measure anew what the documents say of another bundle (an hour; FOLDER holds the real images)
+figures: $(VENV)/.everything  ## Measure anew what the documents say of another bundle (an hour; FOLDER holds the real images)
+	$(MAKE) docs
 	for script in empty_sections open_lumens failures turns strange_sections; do $(BIN)/python -m docs.$$script || exit; done
 	for script in real_fields real_cells; do $(BIN)/python -m docs.$$script $(or $(FOLDER),$(error give FOLDER=, where the real images lie)) || exit; done
 	for script in learning_curve unseen_sections; do $(BIN)/python -m docs.$$script || exit; done  # the last writes the card

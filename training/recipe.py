@@ -227,20 +227,9 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         **dict.fromkeys(("bce", "dice", "centre_line"), (0, 1e3)),
         "centre_line_iterations": (1, 100),
     },
-    "augment": dict.fromkeys(
-        (
-            "affine",
-            "elastic",
-            "gamma",
-            "gain",
-            "blur",
-            "noise",
-            "drop_counterstain",
-            "restain",
-            "specks",
-        ),
-        (0, 1),
-    ),
+    "augment": {
+        field.name: (0, 1) for field in dataclasses.fields(AugmentConfig) if field.name != "turns"
+    },
     "run": {
         "learning_rate": (0, 1),
         "weight_decay": (0, 1),

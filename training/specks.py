@@ -22,17 +22,17 @@ _CLUSTER_PX = 6
 def specked(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Return marker channels (H, W, 3) with a dimmer marker, among specks as bright as it was.
 
-    Half of the sizes come in clusters. Specks never darken anything.
+    Half of the sizes come in clusters.
     """
     marker = image[..., 0].astype(np.float32) * rng.uniform(*_DIMMED)
     height, width = marker.shape
     strewn = np.zeros_like(marker)
     for sigma in _SIZES_PX:
-        share = 10 ** rng.uniform(*_COUNT) / sigma * height * width / _TILE_AREA
-        spots = rng.uniform((0, 0), (height, width), (int(np.ceil(share)), 2))
+        count = 10 ** rng.uniform(*_COUNT) / sigma * height * width / _TILE_AREA
+        spots = rng.uniform((0, 0), (height, width), (int(np.ceil(count)), 2))
         if rng.random() < 0.5:
             spots = np.concatenate([spots, *(spots + _scatter(rng, len(spots)) for _ in range(2))])
-        rows, columns = (np.clip(spots, 0, (height - 1, width - 1))).astype(int).T
+        rows, columns = np.clip(spots, 0, (height - 1, width - 1)).astype(int).T
         dots = np.zeros_like(marker)
         dots[rows, columns] = rng.uniform(*_PEAKS, len(spots))
         # A blurred dot is as high at its peak as the dot was.

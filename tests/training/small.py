@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from training.recipe import AugmentConfig
+
 RECIPE_TOML = """
 name = "small"
 version = "0.0.1"
@@ -29,6 +31,11 @@ ema_from_step = 2
 precision = "32-true"
 loader_workers = 0
 """
+
+OFF = AugmentConfig(
+    turns=False, affine=0, elastic=0, gamma=0, gain=0, blur=0, noise=0, drop_counterstain=0
+)
+"""Tiles come back as they were."""
 
 
 def logged_losses(out: Path) -> dict[int, float]:

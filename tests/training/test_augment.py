@@ -8,12 +8,9 @@ import sys
 
 import numpy as np
 
+from tests.training.small import OFF
 from training.augment import Augmentation
 from training.recipe import AugmentConfig
-
-OFF = AugmentConfig(
-    turns=False, affine=0, elastic=0, gamma=0, gain=0, blur=0, noise=0, drop_counterstain=0
-)
 
 
 def tile() -> tuple[np.ndarray, np.ndarray]:

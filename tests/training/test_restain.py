@@ -8,13 +8,10 @@ import numpy as np
 
 from imaging.markers import brightfield_scaling, marker_channels
 from imaging.stains import StainVectors, compose
+from tests.training.small import OFF
 from training.augment import Augmentation
-from training.recipe import AugmentConfig
 from training.restain import is_brightfield, restained
 
-OFF = AugmentConfig(
-    turns=False, affine=0, elastic=0, gamma=0, gain=0, blur=0, noise=0, drop_counterstain=0
-)
 FAST_RED = (0.214, 0.851, 0.478)
 
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.training.small import OFF
 from training.augment import Augmentation
-from training.recipe import AugmentConfig
 from training.specks import specked
-
-OFF = AugmentConfig(
-    turns=False, affine=0, elastic=0, gamma=0, gain=0, blur=0, noise=0, drop_counterstain=0
-)
 
 
 def glow(level: int = 200, side: int = 128) -> np.ndarray:
