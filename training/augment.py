@@ -52,11 +52,13 @@ class Augmentation:
         self._restain, self._specks = config.restain, config.specks
         self._drop_counterstain = config.drop_counterstain
         self._chance = np.random.default_rng(0)
+        self._may_be_specked = True
 
-    def reseed(self, seed: int) -> None:
-        """Decide all chance of the next tile."""
+    def prepare(self, seed: int, *, may_be_specked: bool = True) -> None:
+        """Decide all chance of the next tile; no specks over cells, which may be as bright."""
         self._compose.set_random_seed(seed)
         self._chance = np.random.default_rng(seed)
+        self._may_be_specked = may_be_specked
 
     def __call__(
         self, *, image: npt.NDArray[np.uint8], masks: Sequence[npt.NDArray[Any]]
@@ -65,7 +67,7 @@ class Augmentation:
         chance = self._chance.random()
         if chance < self._restain and is_brightfield(image):
             image = restained(image, self._chance)
-        elif chance < self._specks and not is_brightfield(image):
+        elif self._may_be_specked and chance < self._specks and not is_brightfield(image):
             image = specked(image, self._chance)
         changed: dict[str, Any] = self._compose(image=image, masks=list(masks))
         # The counterstain goes, never the marker: without the marker there is nothing to learn.

@@ -16,6 +16,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from datasets.errors import BuildError
 from datasets.rows import SPLITS, Split
 from datasets.tiles import TileDataset, TileItem, Transform
+from model.targets import VEGF_CELL
 from training.augment import Augmentation
 from training.errors import DataError, RecipeError
 from training.kinds import is_own
@@ -49,17 +50,20 @@ class TileStream(Dataset[TileItem]):
         self._seed = seed
         parts = tiles_of_split(folders, tile_px, "train", augmentation)
         self._tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
-        source = np.array([row["source"] for part in parts for row in part.rows])
+        rows = [row for part in parts for row in part.rows]
+        self._with_cells = [VEGF_CELL in row["targets"].split("+") for row in rows]
+        source = np.array([row["source"] for row in rows])
         self._cumulative = np.cumsum(tile_chances(source, shares))
 
     def __getitem__(self, number: int) -> TileItem:
         chance = np.random.default_rng((self._seed, number))
-        index = int(np.searchsorted(self._cumulative, chance.random(), side="right"))
+        drawn = int(np.searchsorted(self._cumulative, chance.random(), side="right"))
+        index = min(drawn, len(self._tiles) - 1)
         seed = int(chance.integers(2**31))
-        self._augmentation.reseed(seed)
+        self._augmentation.prepare(seed, may_be_specked=not self._with_cells[index])
         with torch.random.fork_rng(devices=[]):  # by which larger tiles are cropped
             torch.default_generator.manual_seed(seed)
-            item: TileItem = self._tiles[min(index, len(self._tiles) - 1)]
+            item: TileItem = self._tiles[index]
         return item
 
 

@@ -25,14 +25,14 @@ def test_the_seed_decides_everything():
     """The same seed changes a tile alike, whatever was changed before; another seed differs."""
     image, labels = tile()
     augmentation = Augmentation(AugmentConfig())
-    augmentation.reseed(7)
+    augmentation.prepare(7)
     first = augmentation(image=image, masks=[labels])
     augmentation(image=image, masks=[labels])
-    augmentation.reseed(7)
+    augmentation.prepare(7)
     again = augmentation(image=image, masks=[labels])
     assert np.array_equal(first["image"], again["image"])
     assert np.array_equal(first["masks"][0], again["masks"][0])
-    augmentation.reseed(8)
+    augmentation.prepare(8)
     assert not np.array_equal(first["image"], augmentation(image=image, masks=[labels])["image"])
 
 
@@ -43,7 +43,7 @@ def test_labels_move_with_their_pixels_and_are_never_mixed():
     geometry = dataclasses.replace(OFF, turns=True, affine=1.0, elastic=1.0)
     augmentation = Augmentation(geometry)
     for seed in range(10):
-        augmentation.reseed(seed)
+        augmentation.prepare(seed)
         changed = augmentation(image=image, masks=[labels])
         assert set(np.unique(changed["masks"][0])) <= {0, 1, 1000}
         agreement = np.mean((changed["image"][..., 0] > 127) == (changed["masks"][0] > 0))
@@ -54,7 +54,7 @@ def test_everything_can_be_switched_off():
     """With all strengths 0 a tile comes back as it was."""
     image, labels = tile()
     augmentation = Augmentation(OFF)
-    augmentation.reseed(1)
+    augmentation.prepare(1)
     changed = augmentation(image=image, masks=[labels])
     assert np.array_equal(changed["image"], image)
     assert np.array_equal(changed["masks"][0], labels)
@@ -64,7 +64,7 @@ def test_the_marker_is_never_dropped():
     """A missing counterstain clears the two other channels and leaves the marker."""
     image, labels = tile()
     augmentation = Augmentation(dataclasses.replace(OFF, drop_counterstain=1.0))
-    augmentation.reseed(1)
+    augmentation.prepare(1)
     changed = augmentation(image=image, masks=[labels])["image"]
     assert np.array_equal(changed[..., 0], image[..., 0])
     assert changed[..., 1:].max() == 0

@@ -61,7 +61,7 @@ def test_fluorescence_is_left_alone():
     image[..., 2] = 0
     assert not is_brightfield(image)
     augmentation = Augmentation(dataclasses.replace(OFF, restain=1.0))
-    augmentation.reseed(3)
+    augmentation.prepare(3)
     assert np.array_equal(augmentation(image=image, masks=[])["image"], image)
 
 
@@ -71,6 +71,6 @@ def test_its_chance_is_what_the_recipe_says():
         augmentation = Augmentation(dataclasses.replace(OFF, restain=chance))
         changed = 0
         for seed in range(200):
-            augmentation.reseed(seed)
+            augmentation.prepare(seed)
             changed += not np.array_equal(augmentation(image=stains(), masks=[])["image"], stains())
         assert abs(changed / 200 - chance) < 0.1

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from tests.training.small import OFF
 from training.augment import Augmentation
 from training.specks import specked
+from training.stream import TileStream
 
 
 def glow(level: int = 200, side: int = 128) -> np.ndarray:
@@ -61,7 +65,7 @@ def test_brightfield_has_none(residual: int) -> None:
     image[..., 2] = residual
     augmentation = Augmentation(dataclasses.replace(OFF, specks=1.0))
     for seed in range(5):
-        augmentation.reseed(seed)
+        augmentation.prepare(seed)
         changed = augmentation(image=image, masks=[])["image"]
         assert np.array_equal(changed, image) == (residual > 0)
 
@@ -71,6 +75,26 @@ def test_its_chance_is_what_the_recipe_says() -> None:
     augmentation = Augmentation(dataclasses.replace(OFF, specks=1 / 3))
     changed = 0
     for seed in range(200):
-        augmentation.reseed(seed)
+        augmentation.prepare(seed)
         changed += not np.array_equal(augmentation(image=glow(), masks=[])["image"], glow())
     assert abs(changed / 200 - 1 / 3) < 0.1
+
+
+def test_tiles_with_cells_have_none(tile_folders: list[Path], tmp_path: Path):
+    """Bright round things may be cells: where those are outlined no speck is strewn.
+
+    The same tiles get specks once they are told to be of vessels.
+    """
+    cells = next(folder for folder in tile_folders if "fluorescence_cells" in folder.name)
+    vessels = shutil.copytree(cells, tmp_path / "vessels")
+    (vessels / "vegf_cell").rename(vessels / "vessel")
+    table = vessels / "tiles.csv"
+    table.write_text(table.read_text().replace("vegf_cell", "vessel"))
+    specked_always = dataclasses.replace(OFF, specks=1.0)
+    for folder, unchanged in ((cells, True), (vessels, False)):
+        before, after = (
+            TileStream([folder], Augmentation(config), {}, seed=1, tile_px=64)
+            for config in (OFF, specked_always)
+        )
+        for number in range(4):
+            assert torch.equal(before[number]["image"], after[number]["image"]) == unchanged
