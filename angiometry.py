@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -147,7 +146,9 @@ def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 @contextmanager
 def _processes(count: int) -> Iterator[Executor | None]:
     """Give as many processes for the length of a ``with`` block, 0 for the cores; None for one."""
-    count = count or os.cpu_count() or 1
+    from loky import cpu_count
+
+    count = count or cpu_count()
     if count == 1:
         yield None
         return

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loky import cpu_count
+
 from analysis.assembly import file_sha256
 from analysis.clock import Progress
 from analysis.engine import MeasureJob, Output, measure_file, open_section
@@ -245,7 +247,7 @@ def run(
 
 
 def _in_processes(jobs: Sequence[MeasureJob], workers: int) -> Iterator[tuple[int, Outcome]]:
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, cpu_count() // workers)
     with _pool(workers) as pool:
         futures: dict[Future[Outcome], int] = {
             pool.submit(_attempt, dataclasses.replace(job, threads=threads)): number

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from loky import cpu_count
 from matplotlib import pyplot as plt
 from scipy.special import ndtr
 
@@ -284,7 +284,7 @@ def find(case: Case, sections: int, executor: ProcessPoolExecutor | None = None)
 def coverages() -> tuple[Coverage, ...]:
     """Return every case, measured on all cores."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), spawn) as executor:
+    with ProcessPoolExecutor(cpu_count(), spawn) as executor:
         return tuple(find(case, SECTIONS, executor) for case in CASES)
 
 

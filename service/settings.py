@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+from loky import cpu_count
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
     @property
     def threads_per_worker(self) -> int:
         """Processor threads of one worker: an even share of the cores unless set."""
-        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+        return self.threads or max(1, cpu_count() // self.workers)
 
     @property
     def is_loopback(self) -> bool:

@@ -5,12 +5,12 @@ A run that is stopped and resumed, or spread over processes, therefore sees the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from loky import cpu_count
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from datasets.errors import BuildError
@@ -182,8 +182,7 @@ def workers(asked: int, processes: int = 1) -> int:
         return asked
     if not torch.cuda.is_available():
         return 1
-    here = getattr(os, "sched_getaffinity", None)  # a container may have fewer than the machine
-    cores = len(here(0)) if here else os.cpu_count() or 1
+    cores: int = cpu_count()
     return max(1, cores // processes - 1)
 
 

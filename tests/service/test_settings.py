@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,22 @@ def test_defaults_are_safe() -> None:
     assert (settings.host, settings.port, settings.sync_limit_px) == ("127.0.0.1", 8000, 4_000_000)
     assert settings.is_loopback
     assert not settings.keep_uploads
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="has no bound on cores")
+def test_a_worker_has_threads_for_the_cores_that_it_may_use() -> None:
+    """Bound to one core, as a container may be, a worker has one thread on any machine.
+
+    So it has beside a second worker, and what is set holds.
+    """
+    script = (
+        "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
+        "from service.settings import Settings; "
+        "print(*(Settings(workers=count).threads_per_worker for count in (1, 2)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1", "1"]
+    assert Settings(threads=3).threads_per_worker == 3
 
 
 def test_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
