@@ -280,3 +280,27 @@ def _gaps(balance: Sequence[Balance]) -> Iterator[Finding]:
             if not images[target, split] + images[target, "undecided"]:
                 message = f"no image of split {split!r} is annotated for {target}; add one"
                 yield Finding("warning", "balance", "", message)
+    yield from _groups_apart(balance)
+
+
+def _groups_apart(balance: Sequence[Balance]) -> Iterator[Finding]:
+    """Find groups of animals that are learnt from and not judged on, or the reverse.
+
+    Treatment changes how vessels look, and a score says nothing of a group that is not in it.
+    """
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for line in balance:
+        splits_of[line.group].add(line.split)
+    if any("undecided" in splits for splits in splits_of.values()):
+        return
+    for lacking, meaning in (
+        ("train", "nothing is learnt from it"),
+        ("val", "training is not judged on it"),
+    ):
+        named = [group for group, splits in sorted(splits_of.items()) if lacking not in splits]
+        for group in named if 0 < len(named) < len(splits_of) else ():
+            message = (
+                f"no animal of group {group!r} is in split {lacking!r}, so that {meaning}; "
+                "give it one if the group has two"
+            )
+            yield Finding("warning", "balance", "", message)

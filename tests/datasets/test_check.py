@@ -225,6 +225,24 @@ def test_splits_left_open_are_drawn_and_told(tmp_path: Path) -> None:
     assert "No animal is in test: mark one, better two" in console.export_text()
 
 
+def test_a_group_that_is_not_judged_on_is_told(tmp_path: Path) -> None:
+    """Where controls alone validate, nothing says how well treated animals' vessels are found."""
+    rows = [row(tmp_path, name, picture(number), bar()) for number, name in enumerate("abc")]
+    control, stroke, judge = rows
+    stroke = dataclasses.replace(stroke, group="stroke")
+    judge = dataclasses.replace(judge, split="val")
+    (told,) = check_manifest(Manifest(tmp_path, (control, stroke, judge))).findings
+    assert (told.severity, told.topic) == ("warning", "balance")
+    assert told.message.startswith("no animal of group 'stroke' is in split 'val'")
+    treated = dataclasses.replace(judge, group="stroke")
+    messages = [f.message for f in check_manifest(Manifest(tmp_path, (control, treated))).findings]
+    assert len(messages) == 2
+    assert messages[0].startswith("no animal of group 'stroke' is in split 'train'")
+    assert messages[1].startswith("no animal of group 'control' is in split 'val'")
+    one_group = Manifest(tmp_path, (control, dataclasses.replace(judge)))
+    assert check_manifest(one_group).findings == ()
+
+
 def test_report_is_plain_json(tmp_path: Path) -> None:
     """The report serialises as JSON with its counts."""
     bare = row(tmp_path, "a", picture(1), None)
