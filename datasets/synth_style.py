@@ -71,8 +71,12 @@ class BrightfieldStyle:
 
     @property
     def weakest_cell(self) -> float:
-        """Return the weakest strength of a cell that can be told from this section's haze."""
-        visible = 0.06 + 0.5 * self.dab_haze_od
+        """Return the weakest strength of a cell that can be told from this haze and grain.
+
+        A unit of noise in a channel of 255 is some 0.006 in a stain's density where half the light
+        comes through; twice as much is seen.
+        """
+        visible = 0.06 + 0.5 * self.dab_haze_od + 0.012 * self.noise_sd
         return float(min(1.0, visible / max(self.dab_od, 1e-6)))
 
     @classmethod
@@ -211,8 +215,8 @@ class FluorescenceStyle:
             uneven_background=float(rng.uniform(0.05, 0.4)),
             texture=float(rng.uniform(0.01, 0.12)),
             mottle=mottle,
-            mottle_px=float(np.exp(rng.uniform(np.log(2.5), np.log(45.0)))),
-            mottle_skew=_sometimes(rng, 0.5, 0.2, 1.0),
+            mottle_px=_cloud_px(rng),
+            mottle_skew=_sometimes(rng, 0.6, 0.2, 1.0),
             speck_count=int(rng.poisson(rng.choice([2, 15, 60]))),
             nuclei=float(rng.uniform(0.1, 0.7)),
             bleed=_sometimes(rng, 0.5, 0.0, 0.12),
@@ -231,6 +235,12 @@ def _sometimes(rng: np.random.Generator, chance: float, low: float, high: float)
     """Return a number between low and high with a chance, else 0."""
     there, value = rng.random() < chance, float(rng.uniform(low, high))
     return value if there else 0.0
+
+
+def _cloud_px(rng: np.random.Generator) -> float:
+    """Draw how wide clouds are: of any width, or for a third as narrow as capillaries."""
+    narrow, any_width = rng.uniform(3.0, 12.0), np.exp(rng.uniform(np.log(2.5), np.log(45.0)))
+    return float(narrow if rng.random() < 1 / 3 else any_width)
 
 
 def _hole_count(rng: np.random.Generator) -> int:
