@@ -203,6 +203,8 @@ class FluorescenceStyle:
         # Clouds are more or less of a glow that is there: a deviation of half of it is never dark.
         mottle = min(mottle, _MOTTLE_OF_GLOW * background)
         signal = background * float(np.exp(rng.uniform(np.log(0.35), np.log(4.0))))
+        # A small field of an even section under corrected light has nothing but its clouds.
+        uneven = float(rng.uniform(0.0, 0.1) if rng.random() < 0.35 else 1.0)
         return cls(
             full_scale=int(rng.choice([255, 65535])) if full_scale is None else full_scale,
             background=background,
@@ -212,8 +214,8 @@ class FluorescenceStyle:
             wall_face=float(rng.uniform(0.1, 1.0)),
             gap_fraction=_sometimes(rng, 0.5, 0.0, 0.12),
             defocused_share=_sometimes(rng, 0.5, 0.0, 0.5),
-            uneven_background=float(rng.uniform(0.05, 0.4)),
-            texture=float(rng.uniform(0.01, 0.12)),
+            uneven_background=uneven * float(rng.uniform(0.05, 0.4)),
+            texture=uneven * float(rng.uniform(0.01, 0.12)),
             mottle=mottle,
             mottle_px=_cloud_px(rng),
             mottle_skew=_sometimes(rng, 0.6, 0.2, 1.0),
@@ -223,7 +225,7 @@ class FluorescenceStyle:
             nuclear_signal=float(rng.uniform(0.0, 0.9)),
             vessel_distractor=_sometimes(rng, 0.5, 0.05, 0.25),
             shadow=_sometimes(rng, 0.5, 0.1, 0.7),
-            vignetting=float(rng.uniform(0.0, 0.35)),
+            vignetting=uneven * float(rng.uniform(0.0, 0.35)),
             blur_px=float(rng.uniform(0.5, 1.8) if rng.random() < 0.75 else rng.uniform(1.8, 3.2)),
             electrons=electrons,
             read_noise=read_noise,

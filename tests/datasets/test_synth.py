@@ -190,6 +190,35 @@ def test_a_nuclear_stain_fills_nuclei_and_nothing_around_them() -> None:
     assert np.array_equal(cytoplasmic.vessel_mask(), section.vessel_mask())
 
 
+def test_no_positive_cell_drowns_in_haze_or_grain() -> None:
+    """The weakest cell has the stain that a clean section asks for, and more of it in a poor one.
+
+    A share of the stain's density cannot be above the section's own.
+    """
+    clean = BrightfieldStyle.clean()
+    assert clean.weakest_cell * clean.dab_od >= 0.06
+    grainy = dataclasses.replace(clean, noise_sd=4.0)
+    hazy = dataclasses.replace(clean, dab_haze_od=0.2)
+    assert grainy.weakest_cell * grainy.dab_od == pytest.approx(0.108)
+    assert hazy.weakest_cell > clean.weakest_cell
+    assert dataclasses.replace(hazy, dab_od=0.1).weakest_cell == 1.0
+
+
+def test_a_third_of_fluorescence_is_evenly_lit_and_clouds_are_often_narrow() -> None:
+    """A small field under corrected light has no texture, no vignette, and perhaps clouds.
+
+    Clouds as narrow as capillaries are what is taken for vessels where there are none.
+    """
+    rng = np.random.default_rng(5)
+    styles = [FluorescenceStyle.draw(rng) for _ in range(600)]
+    even = [s for s in styles if max(s.texture, s.uneven_background, s.vignetting) < 0.041]
+    assert 0.28 < len(even) / len(styles) < 0.42
+    narrow = np.mean([3 <= s.mottle_px <= 12 for s in styles])
+    assert 0.5 < narrow < 0.75
+    skewed = np.mean([s.mottle_skew > 0 for s in styles])
+    assert 0.53 < skewed < 0.67
+
+
 def test_wide_profiles_are_those_of_arterioles() -> None:
     """Where only wide cross-sections are asked for, none is as narrow as a capillary."""
     params = SectionParams(
