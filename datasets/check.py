@@ -134,7 +134,8 @@ def check_manifest(
             progress("check", done, len(manifest.rows))
     balance = tuple(_balance(seen))
     findings = [finding for inspection in seen for finding in inspection.findings]
-    findings += [*_leaks(manifest.rows), *_repeats(seen), *_gaps(balance)]
+    findings += [*_leaks(manifest.rows), *_repeats(seen)]
+    findings += [*_gaps(balance), *_groups_apart(balance)]
     findings += [*_lacking(rows, "sha256", "record it, so that a changed file is noticed")]
     findings += [*_lacking(rows, "licence", "record under what terms they may be used")]
     findings.sort(key=lambda finding: finding.severity != "error")
@@ -280,7 +281,6 @@ def _gaps(balance: Sequence[Balance]) -> Iterator[Finding]:
             if not images[target, split] + images[target, "undecided"]:
                 message = f"no image of split {split!r} is annotated for {target}; add one"
                 yield Finding("warning", "balance", "", message)
-    yield from _groups_apart(balance)
 
 
 def _groups_apart(balance: Sequence[Balance]) -> Iterator[Finding]:
