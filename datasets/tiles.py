@@ -123,8 +123,7 @@ class TileDataset(Dataset[TileItem]):
         row = self.rows[index]
         name = f"{row['tile']}.png"
         image = _read_png(self.folder / "channels" / name)
-        targets = [target for target in ANNOTATED_TARGETS if target in row["targets"].split("+")]
-        labels = {target: self._mask(target, name, image) for target in targets}
+        labels = {target: self._mask(target, name, image) for target in outlined_targets(row)}
         weight = np.ones(image.shape[:2], np.uint8)
         if (self.folder / "annotated" / name).is_file():
             weight = (self._mask("annotated", name, image) > 0).astype(np.uint8)
@@ -140,6 +139,12 @@ class TileDataset(Dataset[TileItem]):
                 "tiles",
             )
         return mask
+
+
+def outlined_targets(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the targets that were outlined on the tile of a row of tiles.csv, in channel order."""
+    named = row["targets"].split("+")
+    return tuple(target for target in ANNOTATED_TARGETS if target in named)
 
 
 def _no_tiles(folder: Path) -> str:

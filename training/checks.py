@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.cut import ANNOTATED
 from datasets.rows import SYNTHETIC_GROUP
+from datasets.tiles import outlined_targets
 from model.targets import CHANNELS
 from training.errors import DataError
 from training.stream import tiles_of_split
@@ -70,7 +71,7 @@ def check_classes(folders: Sequence[Path]) -> None:
     for tiles in tiles_of_split(folders, split="train"):
         for index, row in enumerate(tiles.rows):
             groups = ("annotated ", "") if row["source"] == ANNOTATED else ("",)
-            named = [(whose, target) for whose in groups for target in row["targets"].split("+")]
+            named = [(whose, target) for whose in groups for target in outlined_targets(row)]
             if all(len(seen.get(key, ())) == 2 for key in named):
                 continue
             item = tiles[index]

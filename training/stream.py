@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from datasets.errors import BuildError
 from datasets.rows import SPLITS, Split
-from datasets.tiles import TileDataset, TileItem, Transform
+from datasets.tiles import TileDataset, TileItem, Transform, outlined_targets
 from model.targets import VEGF_CELL
 from training.augment import Augmentation
 from training.errors import DataError, RecipeError
@@ -51,7 +51,7 @@ class TileStream(Dataset[TileItem]):
         parts = tiles_of_split(folders, tile_px, "train", augmentation)
         self._tiles: ConcatDataset[TileItem] = ConcatDataset(parts)
         rows = [row for part in parts for row in part.rows]
-        self._with_cells = [VEGF_CELL in row["targets"].split("+") for row in rows]
+        self._with_cells = [VEGF_CELL in outlined_targets(row) for row in rows]
         source = np.array([row["source"] for row in rows])
         self._cumulative = np.cumsum(tile_chances(source, shares))
 
