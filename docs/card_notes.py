@@ -128,9 +128,9 @@ def _lumens(figures: dict[str, Any]) -> str:
 def _turns(figures: dict[str, Any]) -> str:
     return (
         "The mean of eight flips and turns (`--tta`) takes "
-        f"{figures['times_as_long']:.2g} times as long. The mean gains, the worst may lose. "
-        "On other, smaller drawn sections of unseen seeds, some with so little stained that few "
-        "pixels decide their Dice:"
+        f"{figures['times_as_long']:.2g} times as long. "
+        "What they gain or lose on other, smaller drawn sections of unseen seeds, some with so "
+        "little stained that few pixels decide their Dice:"
     )
 
 
