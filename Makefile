@@ -41,7 +41,7 @@ docs: $(VENV)/.everything  ## Put the real answers into README and OpenAPI, and 
 
 figures: $(VENV)/.everything  ## Measure anew what the documents say of another bundle (an hour; FOLDER holds the real images)
 	$(MAKE) docs
-	for script in empty_sections open_lumens failures turns strange_sections; do $(BIN)/python -m docs.$$script || exit; done
+	for script in empty_sections open_lumens failures turns strange_sections evaluation_page; do $(BIN)/python -m docs.$$script || exit; done
 	for script in real_fields real_cells; do $(BIN)/python -m docs.$$script $(or $(FOLDER),$(error give FOLDER=, where the real images lie)) || exit; done
 	for script in learning_curve unseen_sections; do $(BIN)/python -m docs.$$script || exit; done  # the last writes the card
 
@@ -64,7 +64,7 @@ format: $(VENV)/.everything  ## Format the code and mend what can be mended
 bench: $(VENV)/.everything  ## Time what is timed, as ratios in one run
 	$(BIN)/python -m pytest -m benchmark -s
 
-train: $(VENV)/.everything  ## Train the shipped recipe on the data found, or on synthetic sections
+train: $(VENV)/.everything  ## Train from random weights on the data found, or on synthetic sections
 	$(BIN)/angiometry train $(RECIPE) $(if $(VESSMAP),--vessmap $(VESSMAP)) $(TRAIN_FLAGS)
 
 image:  ## Build the container image

@@ -48,8 +48,9 @@ def notes() -> str:
         "(../../docs/images/measure-contrast.png)",
         "### What it learnt from",
         read_table("| source | images |"),
-        "This is the last of ten runs, each from the weights before; [which sections the others "
-        "learnt from](../../docs/model-choices.md#what-180-learnt-from) stands with it. "
+        "This is the last of ten runs, each from the weights before (those of the three before "
+        "call themselves by the same version); [which sections the others learnt from]"
+        "(../../docs/model-choices.md#what-180-learnt-from) stands with it. "
         "VessMAP is believed to be CC BY 4.0, as the record that it comes from (Zenodo 10045265) "
         "would say; its files state no licence.",
         "### Real crops of vessels, judged by networks that never saw them",

@@ -6,6 +6,9 @@ measures the fields in `FOLDER/ihc_fields` (three other antigens in brown, witho
 outlined there is no CD31+ vessel) and in `FOLDER/cortex_fields` (mouse cortex, fluorescence, of the
 images that VessMAP was cut from) with `angiometry measure`, and writes what it says of them to
 docs/real-fields.json, and its outlines to docs/images/measure-real-fields.png. None is trained on.
+A fourth field of the first folder, c-Fos in
+mouse brain, is grey, so that there are no stains to part. Of the field whose copyright is known to
+be free (FHL2) the picture shows the pixels, of all others what is outlined alone.
 The files state no pixel size: fields of 20× are read as 0.5 µm/px, all other cortex as 1 µm/px,
 brown ones as 0.5 µm/px. Five minutes on two cores.
 """
@@ -25,7 +28,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from docs.pictures import save
+from docs.pictures import OKABE, save
 from model.bundle import find_bundle, load_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +38,7 @@ BROWN = {
     "meklon_Alex_Pan_06.jpg": "cytokeratin",
     "meklon_Native_Trop_02.jpg": "Trop-2",
 }
+FREE = "skimage_ihc_FHL2_colon.png"  # no known copyright restrictions
 CORTEX = "mouse cortex, fluorescence"
 
 
@@ -64,7 +68,7 @@ def measure(folder: Path, masks: Path) -> dict[str, Any]:
         for images, mpp_um, modality in lots
         for path, record in zip(images, measured(images, mpp_um, modality, masks), strict=True)
     ]
-    draw([masks / f"{path.stem}.png" for images, *_ in lots for path in images], fields)
+    draw([path for images, *_ in lots for path in images], masks, fields)
     return {"bundle_sha256": load_bundle(find_bundle(None)).sha256, "fields": fields}
 
 
@@ -87,18 +91,22 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def draw(masks: Sequence[Path], fields: Sequence[Mapping[str, Any]]) -> None:
-    """Draw what is outlined, black on white, without the fields' own pixels."""
+def draw(images: Sequence[Path], masks: Path, fields: Sequence[Mapping[str, Any]]) -> None:
+    """Draw what is outlined: over the pixels that may be shown, else black on white."""
     columns = 7
     figure, grid = plt.subplots(
-        -(-len(masks) // columns), columns, figsize=(11, 3.6), layout="constrained"
+        -(-len(images) // columns), columns, figsize=(11, 3.6), layout="constrained"
     )
     for axes in grid.ravel():
         axes.set_axis_off()
-    for axes, (path, field) in zip(grid.ravel(), zip(masks, fields, strict=True), strict=False):
-        with Image.open(path) as mask:
-            mask.thumbnail((480, 480))
-            axes.imshow(255 - np.asarray(mask), cmap="gray", vmin=0, vmax=255)
+    for axes, (path, field) in zip(grid.ravel(), zip(images, fields, strict=True), strict=False):
+        with Image.open(masks / f"{path.stem}.png") as mask:
+            if path.name == FREE:
+                axes.imshow(plt.imread(path))
+                axes.contour(np.asarray(mask) > 0, levels=[0.5], colors=OKABE[4], linewidths=0.6)
+            else:
+                mask.thumbnail((480, 480))
+                axes.imshow(255 - np.asarray(mask), cmap="gray", vmin=0, vmax=255)
         axes.add_patch(
             Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, lw=0.5, clip_on=False)
         )

@@ -125,10 +125,13 @@ def measure(count: int = SECTIONS) -> dict[str, Any]:
 
 def table(figures: Mapping[str, Any]) -> list[str]:
     """Return the table of docs/model-choices.md, line by line."""
-    lines = [f"| kind | {' | '.join(WAYS)} | all together |", "|---|" + "---|" * (len(WAYS) + 1)]
+    columns = [*WAYS, "all these", *(f"slightly: {way}" for way in SLIGHT)]
+    lines = [f"| kind | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for kind, found in figures["kinds"].items():
-        cells = [f"{found['auroc'][way]:.2f}" if way in found["auroc"] else "–" for way in WAYS]
-        lines.append(f"| {kind} | {' | '.join(cells)} | {found['all']:.2f} |")
+        told = found["auroc"]
+        values = [*(told.get(way) for way in WAYS), found["all"], *(told[way] for way in SLIGHT)]
+        cells = ["–" if value is None else f"{value:.2f}" for value in values]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
     return lines
 
 

@@ -78,7 +78,8 @@ def export_bundle(network: UNet, metadata: BundleMetadata, path: Path) -> tuple[
         if not parity <= PARITY_TOLERANCE:
             raise ExportError(
                 f"the exported network differs from the checkpoint by {parity:.2g} "
-                f"(allowed: {PARITY_TOLERANCE:g}); nothing was written"
+                f"(allowed: {PARITY_TOLERANCE:g}); nothing was written. Export on another machine, "
+                "or with the versions of torch and onnx that constraints.txt names"
             )
         trial.path.replace(path)
     return dataclasses.replace(trial, path=path), parity

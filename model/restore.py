@@ -58,7 +58,8 @@ def restore_network(bundle: Bundle) -> UNet:
     difference = measure_parity(Calibrated(network, dict(bundle.metadata.temperature)), bundle)
     if not difference <= PARITY_TOLERANCE:
         raise BundleError(
-            f"{bundle.path.name} cannot be trained on: restored, it differs by {difference:.2g}"
+            f"{bundle.path.name} cannot be trained on: restored, it differs by {difference:.2g}; "
+            "go on from its checkpoint, or export that anew with this version"
         )
     return network
 

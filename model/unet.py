@@ -68,7 +68,11 @@ def double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class PlainEncoder(nn.Module):
-    """Double convolutions with 2×2 maxima between: (N, C, H, W) to depth + 1 scales."""
+    """Double convolutions with 2×2 maxima between: (N, C, H, W) to depth + 1 scales.
+
+    Scale k has `widths[k]` = base · 2^k channels of H / 2^k × W / 2^k pixels; H and W are multiples
+    of 2^depth.
+    """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -87,7 +91,11 @@ class PlainEncoder(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """A torchvision ResNet's stem and stages, with a double convolution at the full scale."""
+    """A torchvision ResNet's stem and stages, with a double convolution at the full scale.
+
+    (N, C, H, W) to six scales, as `PlainEncoder` of depth 5, with `widths` channels; H and W are
+    multiples of 32.
+    """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()

@@ -169,6 +169,7 @@ def test_the_training_page_has_the_learning_curve() -> None:
     """Its table is that of the file, and it says of which bundle."""
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     figures = json.loads(learning_curve.FIGURES.read_text(encoding="utf-8"))
+    assert figures["bundle_sha256"] == load_bundle(find_bundle(None)).sha256
     assert "\n".join(learning_curve.table(figures)) in page
     assert f"the shipped bundle ({figures['bundle']})" in page
 

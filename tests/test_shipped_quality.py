@@ -7,13 +7,14 @@ this very bundle.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from docs import real_cells, strange_sections, unseen_sections
+from docs import empty_sections, real_cells, strange_sections, unseen_sections
 from model.bundle import Bundle, find_bundle, load_bundle
 from model.targets import VESSEL
 from training.kinds import kind_of
@@ -22,8 +23,11 @@ LARGEST_MIB = 32
 TOLD_APART = 0.95  # area under the ROC curve
 CALIBRATION_ERROR = 0.05
 DRAWN_CELLS = {"f1": 0.85, "aji": 0.65}
-# 0.88 is what Dice should be; in fluorescence 1.8.0 has 0.86: faint vessels are missed.
-DRAWN_VESSELS = {"synthetic_brightfield_vessel": 0.88, "synthetic_fluorescence_vessel": 0.83}
+# 0.88 is what Dice should be; in fluorescence 1.8.0 has 0.86, because faint vessels are missed.
+# Where a bundle falls short of what is wanted, the next one is held to what it reached.
+DRAWN_VESSELS = {"synthetic_brightfield_vessel": 0.88, "synthetic_fluorescence_vessel": 0.855}
+COUNT_ERROR = 0.095  # wanted are 0.05; 1.8.0 misses small, faint brightfield cells
+EMPTY_AREA, EMPTY_SECTIONS = 0.005, 36  # of 40
 NEURONS, NEURONS_F1 = "neurons, each tracer on each tile", 0.70
 
 
@@ -89,8 +93,34 @@ def test_drawn_cells_are_found_one_by_one(bundle: Bundle) -> None:
     assert {key: found for key, found in scored.items() if not found >= DRAWN_CELLS[key[1]]} == {}
 
 
+def test_drawn_cells_are_counted(bundle: Bundle) -> None:
+    """Of all the sections' cells together no more are missing or too many than with 1.8.0."""
+    errors = {
+        source: scores["cells"]["count_error"]["value"]
+        for source, target, scores in unseen(bundle)
+        if target == "vegf_cell"
+    }
+    assert {
+        source: error for source, error in errors.items() if not abs(error) <= COUNT_ERROR
+    } == {}
+
+
+def test_little_is_outlined_where_no_vessel_is(bundle: Bundle) -> None:
+    """Of 40 drawn sections without vessels, most have less than half a percent outlined."""
+    sections = measured(empty_sections, bundle)["sections"]
+    areas = [area for kind in sections.values() for area in kind]
+    assert len(areas) == 40
+    assert sum(area < EMPTY_AREA for area in areas) >= EMPTY_SECTIONS
+    assert sum(areas) / len(areas) < EMPTY_AREA
+
+
+def test_the_bundle_says_from_which_revision_it_came(bundle: Bundle) -> None:
+    """Its revision leads to the generator and the recipe that made what it learnt from."""
+    assert re.fullmatch("[0-9a-f]{40}", bundle.metadata.git_revision)
+
+
 def test_drawn_vessels_are_outlined(bundle: Bundle) -> None:
-    """Dice is at least 0.88 in brightfield, 0.83 in fluorescence where no run has seen them."""
+    """Dice is at least 0.88 in brightfield, 0.855 in fluorescence where no run has seen them."""
     dice = {
         source: scores["dice"]["mean"]
         for source, target, scores in unseen(bundle)

@@ -46,7 +46,7 @@ The validation images helped to choose among checkpoints of the one run, and the
   fitted to them, which flatters their calibration; that run learnt from none of them."""
 _OTHER_IMAGES = """\
 The images scored above are not those that the run validated with. The file cannot tell whether it
-  learnt from any of them: ask whoever supplied them."""
+  learnt from any of them: that is for whoever chose them to say."""
 _NEVER_TESTED = """\
 - **Never tested{but}:** annotated brightfield CD31, rat tissue, any VEGF stain, cytoplasmic DAB
   cells, sections with infarcts. None of these was at hand with an annotation when it was trained.

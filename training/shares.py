@@ -42,7 +42,11 @@ def tile_chances(
     }
     chances = np.array([chance_of[name] for name in source], np.float64)
     if chances.sum() <= 0:
-        raise DataError("data.shares leaves no tile any chance to be drawn")
+        raise DataError(
+            "data.shares leaves no tile any chance to be drawn; give one of "
+            f"{', '.join(map(str, names))} a share above 0",
+            "data.shares",
+        )
     return np.asarray(chances / chances.sum())
 
 

@@ -71,7 +71,7 @@ class EpochSampler(Sampler[int]):
     """Numbers the draws of one epoch; every epoch goes on where the last one ended.
 
     Lightning calls `set_epoch`, but where a run is resumed only after workers have begun to draw:
-    `epoch` says then where it goes on. Of several processes each takes every so-manieth number, so
+    `epoch` says then where it goes on. Each of n processes takes every n-th number, so
     that their batches together are those of one process.
     """
 
@@ -255,7 +255,7 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each input channel over the training tiles.
 
-    Of many tiles every so-manieth counts, at least a thousand.
+    Of many tiles only every n-th counts, a thousand or more in all.
     """
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     parts = tiles_of_split(folders, split="train")
