@@ -150,10 +150,14 @@ def check_suffixes(places: Sequence[tuple[str, Path]]) -> None:
         wanted = _SUFFIXES.get(kind, (path.suffix.lower(),))
         if path.suffix.lower() not in wanted:
             raise AnalysisError(
-                f"--{kind} {path} would be no {path.suffix or 'such'} file; "
-                f"name it {', '.join(wanted)}{', or .csv' if kind == 'objects' else ''}",
+                f"--{kind} {path} {_wrong(path)}; end it with "
+                f"{', '.join(wanted)}{', or .csv' if kind == 'objects' else ''}",
                 kind,
             )
+
+
+def _wrong(path: Path) -> str:
+    return f"would be no {path.suffix} file" if path.suffix else "does not say what file it is"
 
 
 def _flag(kind: str) -> str:
@@ -336,10 +340,11 @@ class Ledger:
         with self.journal.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(outcome.record, ensure_ascii=False) + "\n")
 
-    def close(self, outcomes: Sequence[Outcome], *, single: bool) -> None:
+    def close(self, outcomes: Sequence[Outcome], *, single: bool) -> list[Outcome]:
         """Write the JSON file: an object for a single image, else an array.
 
-        Records of images that were not asked for again stay.
+        Records of images that were not asked for again stay, before those of `outcomes`; all of
+        them come back, so that a table has the same images.
         """
         asked = {readable(outcome.source.name) for outcome in outcomes}
         others = {
@@ -347,10 +352,12 @@ class Ledger:
             for record in self._earlier
             if (name := str(_get(record, "image", "name"))) not in asked
         }
-        content = json_text([*others.values(), *outcomes], single=single and not others)
+        whole = [*others.values(), *outcomes]
+        content = json_text(whole, single=single and not others)
         if content is not None:
             write_whole(self.path, content.encode())
         self.journal.unlink(missing_ok=True)
+        return whole
 
     def _read(self) -> Iterator[dict[str, Any]]:
         if self.path.is_file():

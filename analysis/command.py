@@ -88,15 +88,14 @@ def measure(request: MeasureRequest, progress: Progress, console: Console) -> in
     outcomes = _measured(jobs, ledger, request, progress, console)
     if single and outcomes[0].field:
         raise SettingsError(outcomes[0].error, outcomes[0].field)
-    if ledger:
-        ledger.close(outcomes, single=single)
+    whole = ledger.close(outcomes, single=single) if ledger else outcomes
     if json_path == STDOUT:
         sys.stdout.write(json_text(outcomes, single=single) or "")
     elif not request.outputs:
         show(outcomes, Console())
     table = request.outputs.get("table")
     if table:
-        write_whole(table, run_table_text(outcomes).encode())
+        write_whole(table, run_table_text(whole).encode())
     code = _report(outcomes, console)
     for path in _written(jobs, request, outcomes):
         tell(console, f"wrote {path}")

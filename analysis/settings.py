@@ -168,12 +168,13 @@ def load_settings(path: str | Path) -> EarlierSettings:
     Parameters
     ----------
     path
-        A record as `--json` writes it, or its ``settings`` object alone.
+        A record as `--json` writes it, several of one run, or its ``settings`` object alone.
 
     Raises
     ------
     SettingsError
-        If the file is no such JSON, or holds a setting that this version does not know.
+        If the file is no such JSON, holds a setting that this version does not know, or records
+        that differ in their settings.
     """
     try:
         tree = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -185,10 +186,22 @@ def load_settings(path: str | Path) -> EarlierSettings:
         raise SettingsError(
             f"{path} is no JSON; give a record written by --json", "settings"
         ) from error
-    if isinstance(tree, list) and len(tree) == 1:
-        tree = tree[0]
+    earlier = [_earlier(one, path) for one in (tree if isinstance(tree, list) else [tree])]
+    if not earlier:
+        raise SettingsError(f"{path} holds no record; give one written by --json", "settings")
+    if any(one != earlier[0] for one in earlier):
+        raise SettingsError(
+            f"{path} holds records of different settings; give a file of one of them", "settings"
+        )
+    return earlier[0]
+
+
+def _earlier(tree: Any, path: str | Path) -> EarlierSettings:
+    """Return the settings of one record, read from `path`."""
     if not isinstance(tree, dict):
-        raise SettingsError(f"{path} holds no single record; give one record", "settings")
+        raise SettingsError(
+            f"{path} holds something else than records; give a record written by --json", "settings"
+        )
     if isinstance(tree.get("record"), dict):  # the service's answer, which wraps the record
         tree = tree["record"]
     values = tree.get("settings", tree)

@@ -47,6 +47,8 @@ def usage_line(error: typer.TyperException) -> str:
     ctx = getattr(error, "ctx", None)
     path = f"{ctx.command_path} " if ctx else ""
     mend = f"did you mean {' or '.join(sorted(near))}?" if near else f"see {path}--help"
+    if what.endswith("unable to parse string as a number"):
+        mend = "write it with a decimal point, as in 0.5"  # many write 0,5
     return named(field, f"{what[:1].lower()}{what[1:]}; {mend}")
 
 

@@ -132,11 +132,11 @@ def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
     told = []
     if mean and not said:
         more = "more" if bias >= 0 else "less"
-        over = f" over all {found['images']} images" if some_hold_none else ""
-        told.append(f"{percent(abs(bias) / mean)} {more} than annotated on average{over}")
+        all_of = f"all {found['images']}" if some_hold_none else "all images"
+        told.append(f"{all_of} together {percent(abs(bias) / mean)} {more} than annotated")
     if error:
         which = _holding(found["relative_images"]) if some_hold_none else "a single image"
-        told.append(f"{percent(error['value'])} off on {which}")
+        told.append(f"{percent(error['value'])} off on {which}, on average")
     if icc:
         word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
         told.append(f"{word} agreement (ICC {_icc(icc)})")

@@ -172,8 +172,9 @@ def test_records_of_other_images_stay(
     first, last = images[0], images[2]
     Ledger(out, resume=False).close(run(plan([first], template, {})), single=True)
     yesterday = json.loads(out.read_text())
-    Ledger(out, resume=True).close(run(plan([last], template, {})), single=True)
+    whole = Ledger(out, resume=True).close(run(plan([last], template, {})), single=True)
     kept = json.loads(out.read_text())
+    assert [outcome.record for outcome in whole] == kept  # of which the run's table is made
     assert [record["image"]["name"] for record in kept] == [first.name, last.name]
     assert kept[0] == yesterday
 

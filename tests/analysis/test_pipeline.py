@@ -297,6 +297,26 @@ def test_settings_of_a_record_repeat_it(measure: Any, draw: Any, tmp_path: Path)
     assert load_settings(tmp_path / "settings.json").settings == earlier.settings
 
 
+def test_settings_of_a_run_are_those_of_its_records(
+    measure: Any, draw: Any, tmp_path: Path
+) -> None:
+    """An array is read as one record is, if its records agree; else nobody knows which is meant."""
+    path = draw.fluorescence([draw.bars(150, 150)], tmp_path / "bars.png")
+    one = to_dict(measure(path, dataclasses.replace(FRAME, gap_um=5.0)).result.record)
+    other = to_dict(measure(path, FRAME).result.record)
+    run = tmp_path / "run.json"
+    run.write_text(json.dumps([one, one]))
+    assert load_settings(run).settings.gap_um == 5.0
+    for records, reason in (
+        ([one, other], "records of different settings; give a file of one of them"),
+        ([], "holds no record"),
+        ([1], "something else than records"),
+    ):
+        run.write_text(json.dumps(records))
+        with pytest.raises(SettingsError, match=reason):
+            load_settings(run)
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [

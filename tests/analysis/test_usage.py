@@ -19,15 +19,20 @@ def _root() -> None:
 
 
 @app.command()
-def weigh(json_: Annotated[int, typer.Option("--json", min=3)] = 3) -> None:
+def weigh(json_: Annotated[int, typer.Option("--json", min=3)] = 3, grams: float = 1.0) -> None:
     """Print a number."""
-    typer.echo(json_)
+    typer.echo(json_ * round(grams))
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
         (["weigh", "--json", "2"], "json: input should be greater than or equal to 3; see it "),
+        (
+            ["weigh", "--grams", "0,5"],
+            "grams: input should be a valid number, unable to parse "
+            "string as a number; write it with a decimal point, as in 0.5",
+        ),
         (["weigh", "--jso", "2"], "no such option: --jso; did you mean --json?"),
         (["--nope"], "no such option: --nope; see it --help"),
         (["weigh", "--json"], "option '--json' requires an argument; see --help"),

@@ -185,7 +185,9 @@ def test_check_refuses_names_of_other_kinds_of_file(
     """A picture is a .png, a manifest a .csv."""
     result = run("check", manifest, flag, tmp_path / "new.doc")
     assert result.exit_code == 2
-    assert f"error: {flag} {tmp_path / 'new.doc'} would be no .doc file" in result.output
+    assert (
+        f"error: {flag} {tmp_path / 'new.doc'} would be no .doc file; end it with " in result.output
+    )
 
 
 def test_check_tells_all_errors_though_no_image_can_be_shown(

@@ -131,7 +131,7 @@ def test_images_without_a_score_are_left_out_of_it(tmp_path: Path):
     found = summary(evaluated := evaluate(knowing(), [folder]))
     write_page(evaluated, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
-    assert "100.0 % more than annotated on average over all 2 images, " in page
+    assert "all 2 together 100.0 % more than annotated, " in page
     assert "0.0 % off on the one that has any" in page
     assert "1 image of 1 animal that hold the target; too few for an interval of Dice" in page
     assert "its scores on “val” are too good" in page
