@@ -17,6 +17,7 @@ from datasets.label_check import LabelStatistics, implausibilities, measure_labe
 from datasets.manifest import Manifest
 from datasets.rows import Row, Split, file_sha256
 from datasets.splits import assign_splits, leaking_animals, plain_name
+from datasets.stain_check import stain_doubts
 from imaging.errors import ImagingError
 from imaging.open import open_image, parse_channels
 
@@ -113,8 +114,9 @@ def check_manifest(
     """Look at every image and annotation of a manifest.
 
     Errors are images or annotations that cannot be used, animals in two splits, and one picture
-    in two splits. Warnings are empty or implausible outlines, duplicates within a split, images
-    without annotation, targets missing from a split, and rows without licence or hash. Where the
+    in two splits. Warnings are empty or implausible outlines, outlines without stain, duplicates
+    within a split, images without annotation, targets missing from a split, and rows without
+    licence or hash. Where the
     manifest leaves splits open, they are drawn as `train` draws them, from seed 0.
 
     Parameters
@@ -171,6 +173,10 @@ def _inspect(folder: Path, row: Row, classes: Mapping[str, str]) -> _Inspection:
                     Finding("warning", "labels", row.image, doubt)
                     for doubt in implausibilities(found)
                 ]
+            findings += [
+                Finding("warning", "labels", row.image, doubt)
+                for doubt in stain_doubts(image, row.markers, outlines)
+            ]
             picture, thumbnail = outlined_thumbnail(image, row, outlines)
             return _Inspection(
                 row,

@@ -45,7 +45,7 @@ def outlined_thumbnail(
 ) -> tuple[npt.NDArray[Any], Thumbnail]:
     """Return the whole image small as it is, and what was annotated of it with its outlines."""
     whole = _read_small(image, (0, 0, image.width_px, image.height_px))[0]
-    pixels, grid = _read_small(image, _annotated_box(image, outlines))
+    pixels, grid = _read_small(image, annotated_box(image, outlines))
     if image.modality == "brightfield":
         rgb = (pixels[..., :3] // max(1, (image.full_scale + 1) // 256)).astype(np.uint8)
     else:
@@ -60,7 +60,7 @@ def outlined_thumbnail(
     return whole, Thumbnail(rgb, lines)
 
 
-def _annotated_box(
+def annotated_box(
     image: SectionImage, outlines: Mapping[str, TargetAnnotation]
 ) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the annotated areas, or of the image if it is all."""
