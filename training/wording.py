@@ -136,7 +136,8 @@ def _density(density: Density, found: Mapping[str, Any], *, said: bool) -> str:
         told.append(f"{all_of} together {percent(abs(bias) / mean)} {more} than annotated")
     if error:
         which = _holding(found["relative_images"]) if some_hold_none else "a single image"
-        told.append(f"{percent(error['value'])} off on {which}, on average")
+        usual = " on average" if found["relative_images"] > 1 else ""
+        told.append(f"{which} {percent(error['value'])} off{usual}")
     if icc:
         word = next(word for least, word in _ICC_WORDS if icc["value"] >= least)
         told.append(f"{word} agreement (ICC {_icc(icc)})")
