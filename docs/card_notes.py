@@ -57,7 +57,8 @@ def notes() -> str:
         "This bundle learnt from all VessMAP crops. So five networks of its kind were trained, "
         "each without a fifth of them, from one that knew drawn sections alone, in shorter runs "
         f"({folds['size']['start_steps'] + folds['size']['steps']:,} steps in all; the bundle took "
-        "over ten thousand), without specks. VessMAP states no pixel size: it is read as 0.5 µm/px. These figures "
+        "over ten thousand), without specks. VessMAP states no pixel size: it is read as "
+        "0.5 µm/px. These figures "
         f"are of all crops together, at probability {folds['threshold']:g}.",
         "\n".join(cross_validation.table(folds)),
         "![Difference of predicted and annotated densities against their mean, each crop and each "
