@@ -116,8 +116,8 @@ def check_manifest(
     Errors are images or annotations that cannot be used, animals in two splits, and one picture
     in two splits. Warnings are empty or implausible outlines, outlines without stain, duplicates
     within a split, images without annotation, targets missing from a split, and rows without
-    licence or hash. Where the
-    manifest leaves splits open, they are drawn as `train` draws them, from seed 0.
+    licence or hash. Where the manifest leaves splits open, they are drawn as `train` draws them,
+    from seed 0.
 
     Parameters
     ----------
@@ -163,20 +163,15 @@ def _inspect(folder: Path, row: Row, classes: Mapping[str, str]) -> _Inspection:
         with open_image(path, row.mpp_um, modality=row.modality, channels=channels) as image:
             size = (image.width_px, image.height_px)
             outlines = {}
-            statistics = []
+            statistics, doubts = [], []
             for target in row.targets:
                 file = folder / row.annotation[target]
                 outlines[target] = open_annotation(file, target, size, classes)
                 found = measure_labels(outlines[target], target, size, image.mpp_um)
                 statistics.append(found)
-                findings += [
-                    Finding("warning", "labels", row.image, doubt)
-                    for doubt in implausibilities(found)
-                ]
-            findings += [
-                Finding("warning", "labels", row.image, doubt)
-                for doubt in stain_doubts(image, row.markers, outlines)
-            ]
+                doubts += implausibilities(found)
+            doubts += stain_doubts(image, row.markers, outlines)
+            findings += [Finding("warning", "labels", row.image, doubt) for doubt in doubts]
             picture, thumbnail = outlined_thumbnail(image, row, outlines)
             return _Inspection(
                 row,

@@ -27,11 +27,12 @@ def stain_doubts(
     image: SectionImage, markers: Sequence[str], outlines: Mapping[str, TargetAnnotation]
 ) -> Iterator[str]:
     """Yield a sentence for each marker of which outlines hold hardly more than what is beside."""
+    outlined = [marker for marker in markers if TARGET_OF_MARKER[marker] in outlines]
+    if not outlined:  # nothing to hold against the tissue, which takes a while to find on a slide
+        return
     tissue = find_tissue(image)
-    for marker in markers:
+    for marker in outlined:
         target = TARGET_OF_MARKER[marker]
-        if target not in outlines:
-            continue
         chance = stain_chance(image, marker, outlines[target], tissue)
         if chance is not None and chance < _LEAST_CHANCE:
             yield (
